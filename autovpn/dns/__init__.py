@@ -1,0 +1,1 @@
+"""The DNS back ends: one way each of telling the machine which resolvers to use."""

@@ -1,0 +1,1 @@
+"""The contacts with the machine: one module for each."""
