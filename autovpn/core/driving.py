@@ -1,0 +1,327 @@
+"""The words between a tunnel driver and the machine: closed sets of actions and events, and the driver's own shape.
+
+A driver is a machine without I/O, as in h11: `start`, `adopt` and `feed` take values and return the next state and
+the actions to carry out. Whoever carries them out feeds back what happened. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from autovpn.core.network import IPAddress
+from autovpn.core.snapshot import LinkId
+from autovpn.core.tunnel import Facts, FailureClass, PinnedEndpoint, TunnelSpec, WireguardPeer
+
+
+class Secret:
+    """Bytes that must not be shown: no `repr`, no comparison by accident, no way into the journal."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        """Wrap the content."""
+        self._content = content
+
+    def reveal(self) -> bytes:
+        """Return the content, for the one place that hands it to its program."""
+        return self._content
+
+    def __repr__(self) -> str:
+        """Hide the content."""
+        return "<secret>"
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """The uplink that a tunnel rides on: a parameter of the tunnel, never part of its identity."""
+
+    id: LinkId
+    name: str
+    addresses: tuple[IPAddress, ...] = ()
+    gateways: tuple[IPAddress, ...] = ()
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All that a driver needs to start: what the user asked for and what the machine has ready.
+
+    `files` holds the content of `spec.files` by path; `password` what `spec.password` refers to; `directory` is the
+    tunnel's own folder (0700, /run) for sockets; `notifier` the argument list that a program may run to report its
+    environment to us; `endpoints` the resolved far ends.
+    """
+
+    spec: TunnelSpec
+    uplink: Uplink
+    endpoints: tuple[PinnedEndpoint, ...]
+    directory: str
+    nonce: str
+    notifier: tuple[str, ...]
+    files: Mapping[str, Secret] = field(default_factory=dict)
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the journal knows of a tunnel that outlived its daemon. `pid` is None for a tunnel without a process."""
+
+    pid: int | None
+    device: str | None
+    facts: Facts | None
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start the tunnel's program in a session of its own, with exactly this environment and the secret on its stdin."""
+
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    stdin: Secret | None = None
+    watch_output: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a short program beside the tunnel's, for its exit status; `deadline` is in seconds."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    deadline: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Connect to a stream socket of the tunnel's program; tried again until it is there or the tunnel ends."""
+
+    channel: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write to an open channel."""
+
+    channel: str
+    data: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Send a signal to the tunnel's process group."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDevice:
+    """Make a kernel device of this kind and name."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureWireguard:
+    """Set a kernel WireGuard device: keys in `private_key` and `preshared_keys` (by peer), the rest in the open."""
+
+    device: str
+    private_key: Secret
+    peers: tuple[WireguardPeer, ...]
+    endpoints: tuple[PinnedEndpoint, ...] = ()
+    preshared_keys: Mapping[str, Secret] = field(default_factory=dict)
+    listen_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryWireguard:
+    """Ask a kernel WireGuard device for its last handshakes and byte counters."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """Send one empty UDP datagram into a device, so that an idle tunnel has a reason to shake hands."""
+
+    device: str
+    address: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The tunnel passes packets; sent again when its facts change."""
+
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The tunnel failed, for good as far as this attempt goes."""
+
+    kind: FailureClass
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgainAt:
+    """Feed a `Tick` at this time; the newest one replaces any earlier."""
+
+    when: float
+
+
+Action = (
+    Spawn | Run | Open | Send | Signal | CreateDevice | ConfigureWireguard | QueryWireguard | Nudge | Ready | Failed | LookAgainAt
+)
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The tunnel's program ended: by `status`, or by a signal (`status` is then -number, as in waitpid)."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line that the program printed, cut at 1,000 characters, control characters escaped."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the notifier was told through its environment, limited to names that a driver knows."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A channel is connected."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Bytes came in on a channel."""
+
+    channel: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A channel was closed by the other side."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A program started by `Run` ended; `status` is None when its deadline passed."""
+
+    name: str
+    status: int | None
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCreated:
+    """The kernel made the device."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRefused:
+    """The kernel did not make or set the device; `unsupported` when it lacks the kind."""
+
+    name: str
+    unsupported: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardStatus:
+    """The newest handshake of any peer (wall-clock seconds since the epoch, 0 for never; `age` in seconds) and bytes."""
+
+    age: float | None
+    received: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAppeared:
+    """A link with the tunnel's device name appeared."""
+
+    name: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkVanished:
+    """The tunnel's device is gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkChanged:
+    """The uplink has another address, gateway, index, name or MTU, or is another one."""
+
+    uplink: Uplink
+    endpoints: tuple[PinnedEndpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time asked for has come."""
+
+
+DriverEvent = (
+    Exited
+    | Line
+    | Report
+    | Opened
+    | Received
+    | Closed
+    | Ran
+    | DeviceCreated
+    | DeviceRefused
+    | WireguardStatus
+    | LinkAppeared
+    | LinkVanished
+    | UplinkChanged
+    | Tick
+)
+
+State = TypeVar("State")
+Step = tuple[State, tuple[Action, ...]]
+
+
+class Driver(Protocol[State]):
+    """One type of tunnel.
+
+    An exit that nobody asked for is a failure whatever its status; after `Failed` a driver says no more.
+    """
+
+    def start(self, launch: Launch, now: float) -> Step[State]:
+        """Begin an attempt."""
+        ...
+
+    def adopt(self, launch: Launch, recovered: Recovered, now: float) -> Step[State]:
+        """Take over a running tunnel of a dead daemon: answer `Ready` at the first good test, else `Failed`."""
+        ...
+
+    def feed(self, state: State, event: DriverEvent, now: float) -> Step[State]:
+        """Take one event."""
+        ...
