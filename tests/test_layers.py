@@ -31,8 +31,9 @@ ALLOWED = {
 # What the pure layers may import: modules that compute. None reads a clock, a file, a socket or a random number.
 PURE = set(
     """
-    __future__ abc base64 binascii bisect collections configparser contextlib copy dataclasses difflib enum fnmatch functools
-    graphlib hashlib heapq hmac ipaddress itertools json math operator re shlex string struct textwrap types typing unicodedata
+    __future__ abc base64 binascii bisect collections configparser contextlib copy dataclasses difflib enum fnmatch
+    functools graphlib hashlib heapq hmac ipaddress itertools json math operator re shlex string struct textwrap types
+    typing unicodedata
     """.split()  # noqa: SIM905 (a list of thirty quoted names is no easier to read)
 )
 
