@@ -65,11 +65,16 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What the journal knows of a tunnel that outlived its daemon. `pid` is None for a tunnel without a process."""
+    """What the journal knows of a tunnel that outlived its daemon. `pid` is None for a tunnel without a process.
+
+    `epoch` is the wall-clock time at which the monotonic clock was zero, for programs that tell times of day; 0 when
+    the wall clock can't be trusted.
+    """
 
     pid: int | None
     device: str | None
     facts: Facts | None
+    epoch: float = 0.0
 
 
 # --- actions ---------------------------------------------------------------------------------------------------------
@@ -127,8 +132,19 @@ class CreateDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class SetUp:
+    """Set a device up before it has an address, since WireGuard shakes hands only then; `DeviceRefused` if it fails."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigureWireguard:
-    """Set a kernel WireGuard device: keys in `private_key` and `preshared_keys` (by peer), the rest in the open."""
+    """Set a kernel WireGuard device: keys in `private_key` and `preshared_keys` (by peer), the rest in the open.
+
+    `endpoints` are those of the peers that have one, in their order. Peers are added or updated, none is removed; a
+    keepalive of None leaves it as it is, 0 turns it off, and turning it on sends one at once.
+    """
 
     device: str
     private_key: Secret
@@ -176,7 +192,19 @@ class LookAgainAt:
 
 
 Action = (
-    Spawn | Run | Open | Send | Signal | CreateDevice | ConfigureWireguard | QueryWireguard | Nudge | Ready | Failed | LookAgainAt
+    Spawn
+    | Run
+    | Open
+    | Send
+    | Signal
+    | CreateDevice
+    | SetUp
+    | ConfigureWireguard
+    | QueryWireguard
+    | Nudge
+    | Ready
+    | Failed
+    | LookAgainAt
 )
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -184,7 +212,10 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The tunnel's program ended: by `status`, or by a signal (`status` is then -number, as in waitpid)."""
+    """The tunnel's program ended: by `status`, or by a signal (`status` is then -number, as in waitpid).
+
+    A program that could not be started counts as ended with 127, its `Line` before that says why.
+    """
 
     status: int
 
@@ -212,10 +243,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Bytes came in on a channel."""
+    """Bytes came in on a channel. They are not shown, since WireGuard's answers repeat its keys."""
 
     channel: str
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +283,7 @@ class DeviceRefused:
 
 @dataclass(frozen=True, slots=True)
 class WireguardStatus:
-    """The newest handshake of any peer (wall-clock seconds since the epoch, 0 for never; `age` in seconds) and bytes."""
+    """How long ago any peer shook hands last, in seconds (None for never), and the bytes of all peers."""
 
     age: float | None
     received: int

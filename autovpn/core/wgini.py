@@ -1,0 +1,49 @@
+"""The lines of a wg-quick file (wg-quick(8), wg(8)), read as they stand: what they mean is for the reader to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One `Key = value` line. `key` is in lower case; `value` is None where the line has no `=`, and is never shown."""
+
+    key: str
+    value: str | None = field(repr=False)
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One `[Name]` and its entries. `name` is in lower case; what stands before the first section is in one named ""."""
+
+    name: str
+    line: int
+    entries: tuple[Entry, ...]
+
+    def all(self, key: str) -> tuple[Entry, ...]:
+        """Return the entries of this key, in any case, in order."""
+        return tuple(entry for entry in self.entries if entry.key == key.lower())
+
+    def value(self, key: str) -> str | None:
+        """Return the last value of this key, as `wg` does with a key that is repeated, or None without one."""
+        values = [entry.value for entry in self.all(key) if entry.value is not None]
+        return values[-1] if values else None
+
+
+def sections(text: str) -> tuple[Section, ...]:
+    """Return the sections of a file in order; comments (`#`) and blank lines are left out, lines count from 1."""
+    found: list[tuple[str, int, list[Entry]]] = []
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.partition("#")[0].strip()
+        if not line:
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            found.append((line[1:-1].strip().lower(), number, []))
+            continue
+        if not found:
+            found.append(("", number, []))
+        key, equals, value = line.partition("=")
+        found[-1][2].append(Entry(key.strip().lower(), value.strip() if equals else None, number))
+    return tuple(Section(name, line, tuple(entries)) for name, line, entries in found)
