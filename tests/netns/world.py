@@ -4,8 +4,8 @@
     eth0 192.0.2.10    ──── eth0 192.0.2.1    eth1 10.20.0.1    ─── eth0 10.20.0.2
          2001:db8:2::10          2001:db8:2::1     2001:db8:20::1        2001:db8:20::2
 
-The gateway forwards, but prohibits what comes straight from the uplink's prefix, so a ping from the laptop to the office
-is answered only through a tunnel that ends in the gateway.
+The gateway forwards, but prohibits what comes straight from the uplink's prefix, so a ping from the laptop to the
+office is answered only through a tunnel that ends in the gateway.
 
     def test_something(world):
         world.laptop.spawn("sshd", "-D")
