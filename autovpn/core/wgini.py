@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+
+# What stands before the "=" on a line that is no more than a key without its name (base64 ends in "=") is not shown.
+_KEY = re.compile(r"[a-z]{1,24}")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One `Key = value` line. `key` is in lower case; `value` is None where the line has no `=`, and is never shown."""
+    """One `Key = value` line.
+
+    `key` is in lower case, empty where it can't be one; `value` is None where the line has no `=`, and is never shown.
+    """
 
     key: str
     value: str | None = field(repr=False)
@@ -16,7 +23,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One `[Name]` and its entries. `name` is in lower case; what stands before the first section is in one named ""."""
+    """One `[Name]` and its entries. `name` is in lower case; what stands before the first section is in one named ``."""
 
     name: str
     line: int
@@ -44,6 +51,7 @@ def sections(text: str) -> tuple[Section, ...]:
             continue
         if not found:
             found.append(("", number, []))
-        key, equals, value = line.partition("=")
-        found[-1][2].append(Entry(key.strip().lower(), value.strip() if equals else None, number))
+        name, equals, value = line.partition("=")
+        key = name.strip().lower()
+        found[-1][2].append(Entry(key if _KEY.fullmatch(key) else "", value.strip() if equals else None, number))
     return tuple(Section(name, line, tuple(entries)) for name, line, entries in found)
