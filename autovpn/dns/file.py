@@ -78,7 +78,7 @@ class FileBackend:
 
     def revert_now(self) -> Outcome:
         """Do the same without an event loop: what `autovpn recover` calls."""
-        return self._locked(self._revert)
+        return self._locked(self._revert, "'autovpn recover' tries again")
 
     async def verify(self, dns: MachineDns) -> Drift | None:
         """Return how the file differs from `dns`, or None."""
@@ -216,13 +216,12 @@ class FileBackend:
             case _:
                 return f"{self._path}: our file is not in place"
 
-    def _locked(self, work: Callable[[], T]) -> T:
+    def _locked(self, work: Callable[[], T], then: str = "it is left as it was") -> T:
         with self._lock():
             try:
                 return work()
             except OSError as error:
-                why = f"{error.filename or self._path}: {error.strerror or error}"
-                raise StepFailed("dns", f"{why}; {self._path} is left as it was") from error
+                raise StepFailed("dns", f"{error.filename or self._path}: {error.strerror or error}; {then}") from error
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -79,12 +79,14 @@ class Swap:
         if ON_APPLY[view.standing] is Action.UNDO_THEN_SWAP:
             self._undo(view)
             view = self.view()
-        try:
-            if ON_APPLY[view.standing] is not Action.REWRITE:
-                view = self._keep()
+        if ON_APPLY[view.standing] is Action.REWRITE:
             self._put(wish, view)
+            return self.view()
+        try:
+            self._put(wish, self._keep())
         except OSError:
-            self._abandon()
+            with suppress(OSError):  # the first error is the one to tell
+                self.revert()
             raise
         return self.view()
 
@@ -133,14 +135,6 @@ class Swap:
         text = self.expected(wish, view)
         if view.text != text.rstrip(b"\n"):
             place.put(text, view.kept)
-
-    def _abandon(self) -> None:
-        """After a failed change, take back what was kept in vain; what was in force before is still in force."""
-        with suppress(OSError):
-            self._sweep()
-            view = self.view()
-            if view.standing is Standing.UNSWAPPED:
-                self._undo(view)
 
     def _refuse(self) -> None:
         refusal = refuse_file(file_facts(self.path))
