@@ -1,0 +1,152 @@
+"""What a file is judged against: the machine around it, the folders its paths are relative to, the report."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autovpn.config.files import Files
+from autovpn.config.locate import KeyPath
+from autovpn.config.report import Document, Report, printable
+from autovpn.core.tunnel import SecretRef
+from autovpn.errors import Refused
+
+PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def find_program(name: str) -> str | None:
+    """Return where a program is that the daemon would run; the PATH of whoever checks the files plays no part."""
+    return shutil.which(name, path=PROGRAM_PATH)
+
+
+def has_user(name: str) -> bool:
+    """Report whether the machine knows a user of this name."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def kernel_has_wireguard() -> bool:
+    """Report whether the running kernel has WireGuard, loaded, built in or as a module that it can load."""
+    if Path("/sys/module/wireguard").exists():
+        return True
+    modules = Path("/lib/modules", os.uname().release)
+    for listing in ("modules.builtin", "modules.dep"):
+        try:
+            if "/wireguard.ko" in (modules / listing).read_text():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The machine as the configuration sees it, each part replaceable in a test.
+
+    `owner` is the user, beside root, whose files are believed: root itself but for tests.
+    """
+
+    owner: int = 0
+    which: Callable[[str], str | None] = find_program
+    has_user: Callable[[str], bool] = has_user
+    kernel_has_wireguard: Callable[[], bool] = kernel_has_wireguard
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One file while it is turned into the core's values. Keys are paths from the top of that file."""
+
+    document: Document
+    folders: tuple[Path, ...]
+    files: Files
+    report: Report
+    environment: Environment = field(default_factory=Environment)
+
+    def refuse(self, key: KeyPath, what: str, meant: str = "") -> None:
+        """Record a problem at a key that withholds the policy."""
+        self.report.refuse(self.document.place(key), what, meant)
+
+    def warn(self, key: KeyPath, what: str, meant: str = "") -> None:
+        """Record a problem at a key that the policy survives."""
+        self.report.warn(self.document.place(key), what, meant)
+
+    def note(self, key: KeyPath, what: str, meant: str = "") -> None:
+        """Record something worth knowing about a key."""
+        self.report.note(self.document.place(key), what, meant)
+
+    def resolve(self, path: str) -> str:
+        """Return the absolute path of a file: relative ones lie beside the profile, else in the folder above."""
+        candidates = [folder / path for folder in self.folders]
+        return str(next((candidate for candidate in candidates if os.path.lexists(candidate)), candidates[0]))
+
+    def read(self, key: KeyPath, path: str, *, secret: bool = False) -> str | None:
+        """Return the text of a file that a key names; a file that can't be used is reported there."""
+        try:
+            content = self.files.read(path, secret=secret)
+        except Refused as refused:
+            self.refuse(key, *_told(refused))
+            return None
+        self._note_link(key, path)
+        return content
+
+    def check(self, key: KeyPath, path: str, *, secret: bool = False) -> bool:
+        """Report whether a file that a key names is there and trusted; when it isn't, that is a problem there."""
+        try:
+            self.files.check(path, secret=secret)
+        except Refused as refused:
+            self.warn(key, *_told(refused))
+            return False
+        self._note_link(key, path)
+        return True
+
+    def check_secret(self, key: KeyPath, secret: SecretRef) -> None:
+        """Make sure that a secret can be had when it is needed: its file trusted, its program there."""
+        if secret.file:
+            self.check((*key, "file"), secret.file, secret=True)
+        if secret.command:
+            self.check_program((*key, "command"), secret.command[0])
+
+    def check_program(self, key: KeyPath, program: str) -> None:
+        """Make sure that a program can be run: found, trusted, executable, and so is its interpreter."""
+        if "/" in program and not program.startswith("/"):
+            self.warn(key, f"the program {printable(program)!r} is relative to no folder", "write its whole path")
+            return
+        found = program if program.startswith("/") else self.environment.which(program)
+        if found is None:
+            self.warn(
+                key, f"the program {printable(program)!r} is not installed", "install it, or write its whole path"
+            )
+            return
+        if problem := self.program_problem(found):
+            self.warn(key, *problem)
+
+    def program_problem(self, path: str) -> tuple[str, str] | None:
+        """Return why a program can't be run, and what would help; None when it can."""
+        try:
+            status = self.files.check(path)
+            first = self.files.first_line(path)
+        except Refused as refused:
+            return _told(refused)
+        if not status.st_mode & 0o111:
+            return f"{printable(path)} is not executable", "chmod +x it"
+        if first.startswith(b"#!") and (words := first[2:].split()):
+            interpreter = os.fsdecode(words[0])
+            if not os.access(interpreter, os.X_OK):
+                return f"{printable(path)} needs the interpreter {printable(interpreter)}, which is not installed", ""
+        return None
+
+    def _note_link(self, key: KeyPath, path: str) -> None:
+        if os.path.islink(path):  # noqa: PTH114  # it may be any text, for which Path has no patience
+            target = os.path.realpath(path)
+            self.note(key, f"{printable(path)} is a symbolic link to {printable(target)}, which was read")
+
+
+def _told(refused: Refused) -> tuple[str, str]:
+    return f"{printable(refused.what)} {printable(refused.why)}", printable(refused.hint)

@@ -1,0 +1,74 @@
+"""Hooks from `[[hooks]]` and from the folders `hooks/EVENT.d`, checked for what would keep them from running."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from autovpn.config.context import Context
+from autovpn.config.model import HookTable
+from autovpn.config.problems import nearest
+from autovpn.config.report import printable
+from autovpn.core.profile import Event, Hook, OnFail
+
+_LEFTOVERS = ("~", ".bak", ".orig", ".rej", ".dpkg-old", ".dpkg-new", ".dpkg-dist", ".rpmsave", ".rpmnew")
+
+
+def listed_hooks(tables: list[HookTable], context: Context, timeout: float) -> tuple[Hook, ...]:
+    """Return the hooks of one profile in their order; `timeout` in seconds is for those that name none."""
+    return tuple(_listed(number, table, context, timeout) for number, table in enumerate(tables))
+
+
+def _listed(number: int, table: HookTable, context: Context, timeout: float) -> Hook:
+    key = ("hooks", number)
+    context.check_program((*key, "run"), table.run[0])
+    if table.user is not None and not context.environment.has_user(table.user):
+        context.warn((*key, "user"), f"there is no user {printable(table.user)!r}", "name an existing one")
+    if table.on_fail == "abort" and table.on != "preup":
+        context.warn((*key, "on_fail"), f"nothing can be aborted at {table.on}", "only preup can stop a start")
+    return Hook(
+        event=Event(table.on),
+        run=tuple(table.run),
+        timeout=timeout if table.timeout is None else table.timeout,
+        user=table.user,
+        on_fail=OnFail(table.on_fail),
+    )
+
+
+def folder_hooks(root: Path, context: Context, timeout: float) -> tuple[Hook, ...]:
+    """Return the hooks that lie in `hooks/EVENT.d` below `root`, by event and in byte order of their names.
+
+    What can't run is reported and left out, so that a README there stops nothing.
+    """
+    folder = root / "hooks"
+    known = {f"{event.value}.d": event for event in Event}
+    found: list[Hook] = []
+    for name in _names(folder):
+        if not name.endswith(".d"):
+            continue
+        event = known.get(name)
+        if event is None:
+            context.report.warn(printable(str(folder / name)), "is named for no event", nearest(name, known))
+            continue
+        for file in _names(folder / name):
+            hook = _lying(folder / name / file, event, context, timeout)
+            if hook is not None:
+                found.append(hook)
+    return tuple(found)
+
+
+def _lying(path: Path, event: Event, context: Context, timeout: float) -> Hook | None:
+    if path.name.startswith(".") or path.name.endswith(_LEFTOVERS):
+        return None
+    if problem := context.program_problem(str(path)):
+        what, meant = problem
+        context.report.warn(printable(str(path)), f"is not run: {what}", meant)
+        return None
+    return Hook(event=event, run=(str(path),), timeout=timeout)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder), key=os.fsencode)  # noqa: PTH208  # bytes decide the order, not Path's rules
+    except OSError:
+        return []

@@ -1,0 +1,127 @@
+"""What every `[tunnel.NAME]` has, whatever its type: a device, routes, a password, an MTU, a time to connect."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from autovpn.config.context import Context
+from autovpn.config.fields import LONGEST_DEVICE, Argument, Credential, Device, FilePath, Prefix, Table, Timeout
+from autovpn.config.files import fingerprint
+from autovpn.config.locate import KeyPath
+from autovpn.core.tunnel import RouteMode, RouteWish, SecretRef, Settings, TunnelSpec
+
+
+class SecretTable(Table):
+    """Where a secret is: exactly one of the three."""
+
+    file: FilePath | None = None
+    command: Annotated[list[Argument], Field(min_length=1)] | None = None
+    credential: Credential | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> SecretTable:
+        if sum(place is not None for place in (self.file, self.command, self.credential)) != 1:
+            raise ValueError(
+                "says where the secret is in more or less than one way; use one of file, command, credential"
+            )
+        return self
+
+    def reference(self, context: Context) -> SecretRef:
+        """Return the core's value, with the file's whole path."""
+        return SecretRef(
+            file=context.resolve(self.file) if self.file else None,
+            command=tuple(self.command or ()),
+            credential=self.credential,
+        )
+
+
+def _no_literal(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(  # noqa: TRY004  # pydantic collects ValueError
+            'is a literal secret; put it into a file that only root may read, and write password = { file = "NAME" }'
+        )
+    return value
+
+
+class RoutesTable(Table):
+    """`[tunnel.NAME.routes]`; `mode` absent means what suits the tunnel."""
+
+    mode: Literal["full", "split", "none"] | None = None
+    include: list[Prefix] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a type of tunnel made of its own keys.
+
+    `files` are those whose content the driver needs at each start, `watched` those that the program reads by itself.
+    """
+
+    settings: Settings
+    files: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+    mode: RouteMode = RouteMode.SPLIT
+
+
+class TunnelTable(Table):
+    """The keys that all types share. A type adds its own, and turns them into the core's settings."""
+
+    programs: ClassVar[tuple[str, ...]] = ()
+
+    device: Device | None = None
+    routes: RoutesTable = RoutesTable()
+    password: Annotated[SecretTable | None, BeforeValidator(_no_literal)] = None
+    mtu: Annotated[int, Field(ge=576, le=65535)] | None = None
+    connect_timeout: Timeout = 30.0
+
+    @abstractmethod
+    def read(self, context: Context, key: KeyPath) -> Reading | None:
+        """Return the settings, or None after having reported why there are none."""
+
+    def default_device(self, name: str) -> str:
+        """Return the device for a tunnel of this name: readable where it fits, else told apart by a digest."""
+        plain = f"vpn-{name}"
+        if len(plain) <= LONGEST_DEVICE:
+            return plain
+        return f"vpn-{name[:5]}-{sha256(name.encode()).hexdigest()[:5]}"
+
+    def spec(self, name: str, kind: str, context: Context) -> TunnelSpec | None:
+        """Return the core's value, or None after having reported why there is none."""
+        key = ("tunnel", name)
+        for program in self.programs:
+            if context.environment.which(program) is None:
+                context.warn(
+                    (*key, "type"), f"the program {program!r} is not installed", "install it to use this tunnel"
+                )
+        reading = self.read(context, key)
+        if reading is None:
+            return None
+        password = self.password.reference(context) if self.password else None
+        if password:
+            context.check_secret((*key, "password"), password)
+        watched = (*reading.files, *reading.watched, *((password.file,) if password and password.file else ()))
+        return TunnelSpec(
+            name=name,
+            type=kind,
+            settings=reading.settings,
+            device=self.device or self.default_device(name),
+            routes=self._routes(reading, context, key),
+            password=password,
+            files=reading.files,
+            fingerprint=fingerprint(watched),
+            mtu=self.mtu,
+            connect_timeout=self.connect_timeout,
+        )
+
+    def _routes(self, reading: Reading, context: Context, key: KeyPath) -> RouteWish:
+        mode = RouteMode(self.routes.mode) if self.routes.mode else reading.mode
+        if mode is RouteMode.NONE and self.routes.include:
+            context.refuse(
+                (*key, "routes", "include"), "routes are listed, but the mode is 'none'", 'use mode = "split"'
+            )
+        return RouteWish(mode, tuple(self.routes.include))

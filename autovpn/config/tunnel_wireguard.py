@@ -1,0 +1,47 @@
+"""`type = "wireguard"`: the built-in tunnel, described by a wg-quick file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from autovpn.config import wgquick
+from autovpn.config.context import Context
+from autovpn.config.fields import FilePath
+from autovpn.config.locate import KeyPath
+from autovpn.config.report import printable
+from autovpn.config.tunnel import Reading, TunnelTable
+from autovpn.core.tunnel import RouteMode, WireguardSettings
+
+
+class WireguardTunnel(TunnelTable):
+    """The keys of a WireGuard tunnel."""
+
+    type: Literal["wireguard"]
+    config: FilePath
+
+    def read(self, context: Context, key: KeyPath) -> Reading | None:
+        """Read the wg-quick file; everything through the tunnel when a peer is allowed to carry everything."""
+        _check_implementation(context, key)
+        path = context.resolve(self.config)
+        text = context.read((*key, "config"), path, secret=True)
+        if text is None:
+            return None
+        found = wgquick.parse(text, path)
+        for remark in found.problems:
+            context.report.refuse(f"{printable(path)}:{remark.line}", remark.text)
+        for remark in found.notes:
+            context.report.note(f"{printable(path)}:{remark.line}", remark.text)
+        if self.password:
+            context.refuse((*key, "password"), "a WireGuard tunnel has no password", "its keys are in its file")
+        return Reading(found.settings, files=(path,), mode=_mode(found.settings))
+
+
+def _mode(settings: WireguardSettings) -> RouteMode:
+    allowed = (prefix for peer in settings.peers for prefix in peer.allowed_ips)
+    return RouteMode.FULL if any(prefix.prefixlen == 0 for prefix in allowed) else RouteMode.SPLIT
+
+
+def _check_implementation(context: Context, key: KeyPath) -> None:
+    environment = context.environment
+    if environment.which("wireguard-go") is None and not environment.kernel_has_wireguard():
+        context.warn((*key, "type"), "this kernel has no WireGuard, and 'wireguard-go' is not installed", "install it")

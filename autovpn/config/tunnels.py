@@ -1,0 +1,20 @@
+"""The table of tunnel types: a new one is one new file and one line in each of the two places here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from autovpn.config.tunnel import TunnelTable
+from autovpn.config.tunnel_openssh import OpensshTunnel
+from autovpn.config.tunnel_vpnc import VpncTunnel
+from autovpn.config.tunnel_wireguard import WireguardTunnel
+
+TYPES: Mapping[str, type[TunnelTable]] = {
+    "wireguard": WireguardTunnel,
+    "openssh": OpensshTunnel,
+    "vpnc": VpncTunnel,
+}
+Tunnel = Annotated[WireguardTunnel | OpensshTunnel | VpncTunnel, Field(discriminator="type")]
