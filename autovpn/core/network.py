@@ -1,4 +1,4 @@
-"""What an uplink is attached to: its wireless association, its gateways, its prefixes, and when two observations agree."""
+"""What an uplink is attached to: its association, its gateways, its prefixes, and when two observations agree."""
 
 from __future__ import annotations
 

@@ -78,7 +78,10 @@ class SshForward:
 
 @dataclass(frozen=True, slots=True)
 class OpensshSettings:
-    """An OpenSSH tunnel (ssh(1)): layer 3 (`-w`) when `address` is set, else only `socks` (`-D`) and `forwards` (`-L`)."""
+    """An OpenSSH tunnel (ssh(1)): layer 3 (`-w`) with an `address`, else only `socks` (`-D`) and `forwards` (`-L`).
+
+    `endpoint_host` is where `host`, an alias in `config`, really leads, for the pin.
+    """
 
     host: str
     port: int = 22
@@ -91,6 +94,7 @@ class OpensshSettings:
     peer: IPAddress | None = None
     socks: str | None = None
     forwards: tuple[SshForward, ...] = ()
+    endpoint_host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,8 @@ class TunnelSpec:
         match self.settings:
             case WireguardSettings(peers=peers):
                 return tuple(peer.endpoint for peer in peers if peer.endpoint)
-            case OpensshSettings(host=host, port=port):
-                return (Endpoint(host, port, "tcp"),)
+            case OpensshSettings(host=host, port=port, endpoint_host=real):
+                return (Endpoint(real or host, port, "tcp"),)
             case VpncSettings(gateway=gateway):
                 return tuple(Endpoint(gateway, port, "udp") for port in (500, 4500) if gateway)
 
@@ -232,7 +236,6 @@ class TunnelState:
     facts: Facts | None = None
     last_failure: Failure | None = None
     cooldowns: int = 0
-    process_gone: bool = True
 
     @property
     def counts_as_up(self) -> bool:
