@@ -19,7 +19,7 @@ from autovpn.system.rtnl_rows import AddressRow, LinkRow, NeighbourRow, NextHop,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from autovpn.system.rtnl_rows import IPAddress, IPNetwork
+    from autovpn.core.network import IPAddress, IPNetwork
 
 Attributes = dict[int, bytes]
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from types import MappingProxyType
 
+from autovpn.core.network import IPAddress, IPInterface, IPNetwork
+from autovpn.core.snapshot import LinkId
 from autovpn.system.rtnl_abi import OperState
-
-IPAddress = IPv4Address | IPv6Address
-IPInterface = IPv4Interface | IPv6Interface
-IPNetwork = IPv4Network | IPv6Network
 
 
 class Changes(IntFlag):
@@ -31,17 +28,12 @@ class Changes(IntFlag):
     """The budget ran out first: the socket still holds messages."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class LinkId:
-    """A link since its last appearance: a kernel index that is used again gets a higher generation."""
-
-    index: int
-    generation: int
-
-
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """A network interface; `lower` is the index of the device beneath it (in `link_netnsid`, if that is set)."""
+    """A network interface since its last appearance: an index that is used again gets a higher `generation`.
+
+    `lower` is the index of the device beneath it, which is in another network namespace if `link_netnsid` is set.
+    """
 
     index: int
     generation: int
