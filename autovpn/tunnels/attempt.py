@@ -1,0 +1,83 @@
+"""What every driver's state begins with: one attempt, how far it is, and what its program has said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeVar
+
+from autovpn.core.driving import Failed, Launch, Step
+from autovpn.core.tunnel import FailureClass
+
+ENVIRONMENT = (("LC_ALL", "C"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
+"""What programs get: no variable of ours, and messages in the language that the tables below are written in."""
+
+NOT_STARTED = 127
+"""The exit status of a program that could not be started, as the shell has it."""
+
+_LINES_KEPT = 20
+_LINES_SHOWN = 3
+_CHARACTERS_SHOWN = 400
+
+
+class Stage(Enum):
+    """How far an attempt is. `OVER` is left by nothing."""
+
+    CONNECTING = "connecting"
+    UP = "up"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt: `deadline` is when it has to be up, in monotonic seconds; `said` the last lines that matter."""
+
+    launch: Launch
+    deadline: float
+    stage: Stage = Stage.CONNECTING
+    said: tuple[str, ...] = ()
+
+
+AnyAttempt = TypeVar("AnyAttempt", bound=Attempt)
+
+Telltales = tuple[tuple[str, FailureClass], ...]
+"""What a program says when it fails and what that means, the most telling first."""
+
+
+def give_up(attempt: AnyAttempt, kind: FailureClass, words: str) -> Step[AnyAttempt]:
+    """End the attempt and say why."""
+    return replace(attempt, stage=Stage.OVER), (Failed(kind, words),)
+
+
+def heard(attempt: AnyAttempt, line: str) -> AnyAttempt:
+    """Keep a line that the program said, and forget the oldest."""
+    return replace(attempt, said=(*attempt.said, line.strip())[-_LINES_KEPT:])
+
+
+def timed_out(attempt: AnyAttempt, what: str, advice: str = "") -> Step[AnyAttempt]:
+    """End an attempt that is not up in time; `what` is what has not come."""
+    waited = f"no {what} within {attempt.launch.spec.connect_timeout:g} s"
+    return give_up(attempt, FailureClass.UNREACHABLE, "; ".join(filter(None, (waited, advice, in_words(attempt)))))
+
+
+def ended(attempt: AnyAttempt, program: str, status: int, telltales: Telltales) -> Step[AnyAttempt]:
+    """End the attempt since its program has, for the reason that the program gave. No status of it means success."""
+    how = f"{program} was killed by signal {-status}" if status < 0 else f"{program} ended with status {status}"
+    words = in_words(attempt) or how
+    if attempt.stage is Stage.UP:
+        return give_up(attempt, FailureClass.LOST, words)
+    if status == NOT_STARTED:
+        return give_up(
+            attempt, FailureClass.LOCAL, in_words(attempt) or f"{program} can't be started; is it installed?"
+        )
+    return give_up(attempt, meaning(attempt.said, telltales) or FailureClass.UNREACHABLE, words)
+
+
+def meaning(said: tuple[str, ...], telltales: Telltales) -> FailureClass | None:
+    """Return what the lines mean by the first telltale that is in any of them."""
+    return next((kind for needle, kind in telltales if any(needle in line for line in said)), None)
+
+
+def in_words(attempt: Attempt) -> str:
+    """Return the last lines that the program said, as one line for a person."""
+    return "; ".join(filter(None, attempt.said[-_LINES_SHOWN:]))[-_CHARACTERS_SHOWN:]

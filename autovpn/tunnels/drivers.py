@@ -1,0 +1,20 @@
+"""The drivers by the type that a tunnel names in its profile."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from autovpn.tunnels.openssh import OpensshDriver
+from autovpn.tunnels.vpnc import VpncDriver
+from autovpn.tunnels.wireguard import WireguardDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autovpn.core.driving import Driver
+
+# The state of a driver is its own affair: whoever runs it keeps it and hands it back.
+DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
+    {"openssh": OpensshDriver(), "vpnc": VpncDriver(), "wireguard": WireguardDriver()}
+)

@@ -1,0 +1,74 @@
+"""The text protocol of userspace WireGuard (https://www.wireguard.com/xplatform/): settings out, answers in."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autovpn.core.driving import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from autovpn.core.tunnel import PinnedEndpoint, WireguardPeer
+    from autovpn.tunnels.wgkeys import Keys
+
+QUESTION = Secret(b"get=1\n\n")
+NOISE = ("┌", "│", "└", "WARNING")
+"""How the lines of wireguard-go's banner begin, which it prints on a kernel without WireGuard too."""
+
+_LONGEST_ANSWER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, without the keys in it. `handshake` is the newest of any peer, in seconds since the epoch, or 0."""
+
+    error: int
+    lists_device: bool
+    handshake: float
+
+
+def settings(
+    keys: Keys, peers: tuple[WireguardPeer, ...], endpoints: tuple[PinnedEndpoint, ...], listen_port: int | None
+) -> Secret:
+    """Return the request that adds or updates these peers; `endpoints` are of those that have one, in order."""
+    return Secret("".join(f"{line}\n" for line in ("set=1", *_lines(keys, peers, endpoints, listen_port), "")).encode())
+
+
+def answers(data: bytes) -> tuple[tuple[Answer, ...], bytes]:
+    """Return the whole answers in what was received so far, and the beginning of the next."""
+    *whole, rest = data.split(b"\n\n")
+    return tuple(_answer(text.decode(errors="replace")) for text in whole if text.strip()), rest[-_LONGEST_ANSWER:]
+
+
+def _answer(text: str) -> Answer:
+    pairs = [line.partition("=")[::2] for line in text.split("\n")]
+    error = next((value for key, value in pairs if key == "errno"), "0")
+    seconds = [float(value) for key, value in pairs if key == "last_handshake_time_sec" and value.isdecimal()]
+    listed = any(key in {"private_key", "listen_port", "public_key"} for key, _ in pairs)
+    return Answer(int(error) if error.lstrip("-").isdecimal() else 1, listed, max(seconds, default=0.0))
+
+
+def _lines(
+    keys: Keys, peers: tuple[WireguardPeer, ...], endpoints: tuple[PinnedEndpoint, ...], listen_port: int | None
+) -> Iterator[str]:
+    yield f"private_key={_hex(keys.private.reveal())}"
+    if listen_port is not None:
+        yield f"listen_port={listen_port}"
+    resolved = iter(endpoints)
+    for peer in peers:
+        yield f"public_key={_hex(peer.public_key)}"
+        if shared := keys.preshared.get(peer.public_key):
+            yield f"preshared_key={_hex(shared.reveal())}"
+        if peer.endpoint and (end := next(resolved, None)):
+            yield f"endpoint={f'[{end.address}]' if end.address.version == 6 else end.address}:{end.port}"  # noqa: PLR2004 - IPv6
+        if peer.keepalive is not None:
+            yield f"persistent_keepalive_interval={peer.keepalive}"
+        yield "replace_allowed_ips=true"
+        yield from (f"allowed_ip={prefix}" for prefix in peer.allowed_ips)
+
+
+def _hex(key: str | bytes) -> str:
+    return b64decode(key).hex()

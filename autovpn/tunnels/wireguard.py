@@ -1,0 +1,302 @@
+"""The `wireguard` tunnel: a kernel device, or wireguard-go by its socket where the kernel has no WireGuard.
+
+A wrong key and a dead server look the same: nothing comes back. So a tunnel is ready when a peer has shaken hands, and
+a handshake is provoked by a persistent keepalive: turning one on, or setting a device up that has one, sends a packet
+at once, on a device without an address too (drivers/net/wireguard/device.c wg_open(), netlink.c set_peer();
+wireguard-go device.go upLocked(), uapi.go handlePostConfig()). Once ready the user's own keepalive is put back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from autovpn.core.driving import (
+    Action,
+    ConfigureWireguard,
+    CreateDevice,
+    DeviceCreated,
+    DeviceRefused,
+    DriverEvent,
+    Exited,
+    Launch,
+    Line,
+    LinkVanished,
+    LookAgainAt,
+    Open,
+    Opened,
+    QueryWireguard,
+    Ready,
+    Received,
+    Recovered,
+    Secret,
+    Send,
+    SetUp,
+    Spawn,
+    Step,
+    Tick,
+    UplinkChanged,
+    WireguardStatus,
+)
+from autovpn.core.tunnel import Facts, FailureClass, WireguardPeer, WireguardSettings
+from autovpn.tunnels import uapi
+from autovpn.tunnels.attempt import ENVIRONMENT, Attempt, Stage, Telltales, ended, give_up, heard, timed_out
+from autovpn.tunnels.wgkeys import Keys, KeysFault, keys_in
+
+CHANNEL = "uapi"
+SOCKETS = "/var/run/wireguard"
+PROVOKING_KEEPALIVE = 25
+"""Seconds, for a peer that has no keepalive of its own; wg(8) advises it."""
+
+FRESH = 180.0
+"""Seconds after which a session's keys are void (Reject-After-Time in the WireGuard paper, section 6.1)."""
+
+FIRST_LOOK = 0.02
+LAST_LOOK = 1.0
+"""The shortest and the longest pause between two looks at the handshakes, in seconds."""
+
+TELLTALES: Telltales = (("", FailureClass.LOCAL),)
+"""wireguard-go never ends for anything that the other side does."""
+
+
+class Carrier(Enum):
+    """What moves the packets."""
+
+    KERNEL = "kernel"
+    PROGRAM = "wireguard-go"
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardState(Attempt):
+    """One WireGuard device.
+
+    `configured` says that it has its keys and peers; `pause` is the next one between two looks; `met` is the time of
+    the last handshake that was found at adoption; `unread` is the beginning of an answer.
+    """
+
+    keys: Keys | None = None
+    carrier: Carrier = Carrier.KERNEL
+    configured: bool = False
+    pause: float = FIRST_LOOK
+    recovered: Recovered | None = None
+    met: float | None = None
+    unread: Secret = Secret(b"")  # noqa: RUF009 - it is immutable
+
+
+class WireguardDriver:
+    """Drives a kernel device, or wireguard-go."""
+
+    def start(self, launch: Launch, now: float) -> Step[WireguardState]:
+        """Ask the kernel for a device."""
+        state = WireguardState(launch, now + launch.spec.connect_timeout)
+        keyed, fault = _with_keys(state)
+        if fault:
+            return keyed, fault
+        if len(launch.endpoints) != len(_calling(_settings(launch))):
+            return give_up(keyed, FailureClass.NAME, f"no address is known for {_far_ends(launch)}")
+        return keyed, (CreateDevice("wireguard", launch.spec.device), LookAgainAt(keyed.deadline))
+
+    def adopt(self, launch: Launch, recovered: Recovered, now: float) -> Step[WireguardState]:
+        """Look when the running device shook hands last; when that is too long ago, have it shake hands again."""
+        carrier = Carrier.KERNEL if recovered.pid is None else Carrier.PROGRAM
+        deadline = now + launch.spec.connect_timeout
+        state = WireguardState(launch, deadline, carrier=carrier, configured=True, recovered=recovered)
+        if recovered.device is None or recovered.facts is None:
+            return give_up(state, FailureClass.LOST, "the tunnel was not up when its daemon ended")
+        keyed, fault = _with_keys(state)
+        if fault:
+            return keyed, fault
+        first = QueryWireguard(launch.spec.device) if carrier is Carrier.KERNEL else _open(launch)
+        return keyed, (first, LookAgainAt(deadline))
+
+    def feed(self, state: WireguardState, event: DriverEvent, now: float) -> Step[WireguardState]:
+        """Take what the kernel or wireguard-go says."""
+        if state.stage is Stage.OVER:
+            return state, ()
+        match event:
+            case DeviceCreated() | DeviceRefused() | LinkVanished() if event.name == state.launch.spec.device:
+                return _device(state, event, now)
+            case Opened() | Received() if event.channel == CHANNEL:
+                return _channel(state, event, now)
+            case WireguardStatus(age=age):
+                return _looked(state, age, changed=False, now=now)
+            case Tick() if state.stage is Stage.CONNECTING:
+                return _tick(state, now)
+            case UplinkChanged():
+                return _uplink_changed(state, event)
+            case Line() | Exited():
+                return _program(state, event)
+            case _:
+                return state, ()
+
+
+def _device(
+    state: WireguardState, event: DeviceCreated | DeviceRefused | LinkVanished, now: float
+) -> Step[WireguardState]:
+    match event:
+        case DeviceCreated():
+            awaited = state.carrier is Carrier.KERNEL and not state.configured
+            return _configure(state, now) if awaited else (state, ())
+        case DeviceRefused(unsupported=unsupported, words=words):
+            return _refused(state, words, unsupported=unsupported)
+        case LinkVanished(name):
+            return give_up(state, FailureClass.LOST, f"the device {name} is gone")
+
+
+def _channel(state: WireguardState, event: Opened | Received, now: float) -> Step[WireguardState]:
+    match event:
+        case Received(data=data):
+            return _received(state, data, now)
+        case Opened():
+            return (state, _query(state)) if state.configured else _configure(state, now)
+
+
+def _program(state: WireguardState, event: Line | Exited) -> Step[WireguardState]:
+    match event:
+        case Exited(status):
+            return ended(state, "wireguard-go", status, TELLTALES)
+        case Line(text):
+            return (state if text.startswith(uapi.NOISE) or not text.strip() else heard(state, text)), ()
+
+
+def _refused(state: WireguardState, words: str, *, unsupported: bool) -> Step[WireguardState]:
+    if unsupported and state.carrier is Carrier.KERNEL and not state.configured:
+        environment = (*ENVIRONMENT, ("LOG_LEVEL", "error"))
+        spawn = Spawn(("wireguard-go", "-f", state.launch.spec.device), environment)
+        return replace(state, carrier=Carrier.PROGRAM), (spawn, _open(state.launch))
+    return give_up(state, FailureClass.LOCAL, words)
+
+
+def _configure(state: WireguardState, now: float) -> Step[WireguardState]:
+    """Give the device its keys and peers, and set it up; a tunnel that calls nobody is then as ready as it can be."""
+    started = replace(state, configured=True)
+    actions: tuple[Action, ...] = (*_set(started, provoke=True), SetUp(state.launch.spec.device))
+    if not _calling(_settings(state.launch)):
+        ready, announced = _ready(started)
+        return ready, (*actions, *announced)
+    return started, (*actions, LookAgainAt(min(now + FIRST_LOOK, state.deadline)))
+
+
+def _tick(state: WireguardState, now: float) -> Step[WireguardState]:
+    if now < state.deadline:
+        return state, (*(_query(state) if state.configured else ()), LookAgainAt(state.deadline))
+    if not state.configured:
+        return timed_out(state, "answer from wireguard-go")
+    return timed_out(state, f"handshake from {_far_ends(state.launch)}", "check the keys and the address")
+
+
+def _received(state: WireguardState, data: bytes, now: float) -> Step[WireguardState]:
+    answers, rest = uapi.answers(state.unread.reveal() + data)
+    state = replace(state, unread=Secret(rest))
+    actions: tuple[Action, ...] = ()
+    for answer in answers:
+        if answer.error:
+            return give_up(state, FailureClass.LOCAL, f"wireguard-go refused its settings (errno {answer.error})")
+        if answer.lists_device and state.stage is Stage.CONNECTING:
+            state, further = _dated(state, answer.handshake, now)
+            actions += further
+    return state, actions
+
+
+def _dated(state: WireguardState, handshake: float, now: float) -> Step[WireguardState]:
+    """Take the time of day of the last handshake, 0 for never."""
+    if not state.recovered:
+        return _looked(state, 0.0 if handshake else None, changed=False, now=now)
+    age = state.recovered.epoch + now - handshake if state.recovered.epoch and handshake else None
+    changed = state.met is not None and handshake > state.met
+    return _looked(replace(state, met=handshake) if state.met is None else state, age, changed=changed, now=now)
+
+
+def _looked(state: WireguardState, age: float | None, *, changed: bool, now: float) -> Step[WireguardState]:
+    """Take how long ago the last handshake was."""
+    if state.stage is not Stage.CONNECTING or not state.configured:
+        return state, ()
+    if changed or (age is not None and 0 <= age < FRESH):
+        return _ready(state)
+    first_of_adopted = state.recovered is not None and state.pause == FIRST_LOOK
+    provoking = (*_set(state, keepalive=0), *_set(state, provoke=True)) if first_of_adopted else ()
+    later = LookAgainAt(min(now + state.pause, state.deadline))
+    return replace(state, pause=min(state.pause * 1.5, LAST_LOOK)), (*provoking, later)
+
+
+def _ready(state: WireguardState) -> Step[WireguardState]:
+    settings = _settings(state.launch)
+    facts = state.recovered.facts if state.recovered and state.recovered.facts else _facts(state.launch, settings)
+    return replace(state, stage=Stage.UP, said=()), (*_set(state), Ready(facts))
+
+
+def _uplink_changed(state: WireguardState, event: UplinkChanged) -> Step[WireguardState]:
+    """Point at the endpoints as they resolve now, and send a packet at once so that the far end learns where we are."""
+    known = len(event.endpoints) == len(state.launch.endpoints)
+    endpoints = event.endpoints if known else state.launch.endpoints
+    state = replace(state, launch=replace(state.launch, uplink=event.uplink, endpoints=endpoints))
+    if not state.configured:
+        return state, ()
+    restored = _set(state) if state.stage is Stage.UP else ()
+    return state, (*_set(state, keepalive=0), *_set(state, provoke=True), *restored)
+
+
+def _set(state: WireguardState, *, keepalive: int | None = None, provoke: bool = False) -> tuple[Action, ...]:
+    """Return the action that sets keys, peers and endpoints, with this keepalive, a provoking one, or the user's."""
+    settings, launch = _settings(state.launch), state.launch
+    if state.keys is None:
+        return ()
+
+    def kept(peer: WireguardPeer) -> int:
+        if keepalive is not None:
+            return keepalive
+        return peer.keepalive or (PROVOKING_KEEPALIVE if provoke and peer.endpoint else 0)
+
+    peers = tuple(replace(peer, keepalive=kept(peer)) for peer in settings.peers)
+    if state.carrier is Carrier.PROGRAM:
+        return (Send(CHANNEL, uapi.settings(state.keys, peers, launch.endpoints, settings.listen_port)),)
+    keys = state.keys
+    device = launch.spec.device
+    return (ConfigureWireguard(device, keys.private, peers, launch.endpoints, keys.preshared, settings.listen_port),)
+
+
+def _query(state: WireguardState) -> tuple[Action, ...]:
+    if state.carrier is Carrier.KERNEL:
+        return (QueryWireguard(state.launch.spec.device),)
+    return (Send(CHANNEL, uapi.QUESTION),)
+
+
+def _open(launch: Launch) -> Open:
+    return Open(CHANNEL, f"{SOCKETS}/{launch.spec.device}.sock")
+
+
+def _with_keys(state: WireguardState) -> Step[WireguardState]:
+    settings = _settings(state.launch)
+    if settings.config not in state.launch.files:
+        return give_up(state, FailureClass.LOCAL, f"{settings.config} could not be read")
+    keys = keys_in(settings.config, state.launch.files[settings.config])
+    if isinstance(keys, KeysFault):
+        return give_up(state, FailureClass.LOCAL, keys.words)
+    return replace(state, keys=keys), ()
+
+
+def _facts(launch: Launch, settings: WireguardSettings) -> Facts:
+    return Facts(
+        device=launch.spec.device,
+        addresses=settings.addresses,
+        prefixes=tuple(dict.fromkeys(prefix for peer in settings.peers for prefix in peer.allowed_ips)),
+        dns=settings.dns,
+        search=settings.search,
+        mtu=launch.spec.mtu or settings.mtu,
+    )
+
+
+def _settings(launch: Launch) -> WireguardSettings:
+    if not isinstance(launch.spec.settings, WireguardSettings):
+        raise TypeError(f"tunnel {launch.spec.name} is not of type wireguard")
+    return launch.spec.settings
+
+
+def _calling(settings: WireguardSettings) -> tuple[WireguardPeer, ...]:
+    """Return the peers that we call; the others call us."""
+    return tuple(peer for peer in settings.peers if peer.endpoint)
+
+
+def _far_ends(launch: Launch) -> str:
+    ends = (peer.endpoint for peer in _settings(launch).peers)
+    return ", ".join(f"{end.host} port {end.port}" for end in ends if end) or "any peer"
