@@ -23,7 +23,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One `[Name]` and its entries. `name` is in lower case; what stands before the first section is in one named ``."""
+    """One `[Name]` and its entries. `name` is in lower case, empty for what stands before the first section."""
 
     name: str
     line: int
