@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autovpn.config.files import Files
+from autovpn.config.files import Files, told
 from autovpn.config.locate import KeyPath
+from autovpn.config.programs import Programs, find_program
 from autovpn.config.report import Document, Report, printable
 from autovpn.core.tunnel import SecretRef
 from autovpn.errors import Refused
-
-PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def find_program(name: str) -> str | None:
-    """Return where a program is that the daemon would run; the PATH of whoever checks the files plays no part."""
-    return shutil.which(name, path=PROGRAM_PATH)
 
 
 def has_user(name: str) -> bool:
@@ -66,6 +59,7 @@ class Context:
     document: Document
     folders: tuple[Path, ...]
     files: Files
+    programs: Programs
     report: Report
     environment: Environment = field(default_factory=Environment)
 
@@ -91,7 +85,7 @@ class Context:
         try:
             content = self.files.read(path, secret=secret)
         except Refused as refused:
-            self.refuse(key, *_told(refused))
+            self.refuse(key, *told(refused))
             return None
         self._note_link(key, path)
         return content
@@ -101,7 +95,7 @@ class Context:
         try:
             self.files.check(path, secret=secret)
         except Refused as refused:
-            self.warn(key, *_told(refused))
+            self.warn(key, *told(refused))
             return False
         self._note_link(key, path)
         return True
@@ -114,39 +108,11 @@ class Context:
             self.check_program((*key, "command"), secret.command[0])
 
     def check_program(self, key: KeyPath, program: str) -> None:
-        """Make sure that a program can be run: found, trusted, executable, and so is its interpreter."""
-        if "/" in program and not program.startswith("/"):
-            self.warn(key, f"the program {printable(program)!r} is relative to no folder", "write its whole path")
-            return
-        found = program if program.startswith("/") else self.environment.which(program)
-        if found is None:
-            self.warn(
-                key, f"the program {printable(program)!r} is not installed", "install it, or write its whole path"
-            )
-            return
-        if problem := self.program_problem(found):
+        """Make sure that a program can be run; when it can't, that is a problem at the key."""
+        if problem := self.programs.problem(program):
             self.warn(key, *problem)
 
-    def program_problem(self, path: str) -> tuple[str, str] | None:
-        """Return why a program can't be run, and what would help; None when it can."""
-        try:
-            status = self.files.check(path)
-            first = self.files.first_line(path)
-        except Refused as refused:
-            return _told(refused)
-        if not status.st_mode & 0o111:
-            return f"{printable(path)} is not executable", "chmod +x it"
-        if first.startswith(b"#!") and (words := first[2:].split()):
-            interpreter = os.fsdecode(words[0])
-            if not os.access(interpreter, os.X_OK):
-                return f"{printable(path)} needs the interpreter {printable(interpreter)}, which is not installed", ""
-        return None
-
     def _note_link(self, key: KeyPath, path: str) -> None:
-        if os.path.islink(path):  # noqa: PTH114  # it may be any text, for which Path has no patience
+        if os.path.islink(path):  # noqa: PTH114  # a path from a file is text
             target = os.path.realpath(path)
             self.note(key, f"{printable(path)} is a symbolic link to {printable(target)}, which was read")
-
-
-def _told(refused: Refused) -> tuple[str, str]:
-    return f"{printable(refused.what)} {printable(refused.why)}", printable(refused.hint)

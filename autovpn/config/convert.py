@@ -12,6 +12,7 @@ from autovpn.core.profile import Action, Condition, DnsSettings, Hook, Key, Poli
 from autovpn.core.snapshot import LinkType
 from autovpn.core.tunnel import TunnelSpec
 
+_KEYS = {key.value: key for key in Key}
 _GRADES = {grade.word: grade for grade in Grade}
 
 
@@ -59,13 +60,13 @@ def conditions(table: ConditionsTable | None, *, negated: bool = False) -> tuple
     """Return the conditions of `[match]` or of `[match.not]`, in the order of `Key`."""
     if table is None:
         return ()
-    listed = ((key, getattr(table, key.value)) for key in Key)
-    return tuple(Condition(key, _wanted(key, values), negated) for key, values in listed if values is not None)
+    listed = [key for name, key in _KEYS.items() if name in table.model_fields_set]
+    return tuple(Condition(key, _wanted(key, getattr(table, key.value)), negated) for key in listed)
 
 
 def matches_something(table: MatchTable) -> bool:
     """Report whether `[match]` holds any condition at all."""
-    return bool(conditions(table) or conditions(table.not_))
+    return bool(table.model_fields_set - {"not_"} or (table.not_ and table.not_.model_fields_set))
 
 
 def _wanted(key: Key, values: list[object]) -> tuple[Wanted, ...]:

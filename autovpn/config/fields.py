@@ -19,6 +19,7 @@ LONGEST_SSID = 32  # bytes, IEEE 802.11-2020 9.4.2.2
 LONGEST_DEVICE = 15  # bytes, IFNAMSIZ less the final NUL (linux/if.h)
 LONGEST_TIME = timedelta(days=366).total_seconds()
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(ms|s|min|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
@@ -40,7 +41,7 @@ def text(value: object) -> str:
         raise ValueError("must be text in quotes")  # noqa: TRY004  # pydantic collects ValueError
     if not value:
         raise ValueError("is empty")
-    if any(ord(char) < ord(" ") or char == "\x7f" for char in value):
+    if _CONTROL.search(value):
         raise ValueError(f"{quoted(value)} has a control character")
     return value
 

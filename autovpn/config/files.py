@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from autovpn.config.report import printable
 from autovpn.core.ownership import distrust_file, distrust_folder
 from autovpn.errors import Refused
 
@@ -39,7 +40,8 @@ class Files:
             Refused: it can't be opened or trusted, is too long or isn't UTF-8.
         """
         with self._open(path, secret=secret) as file:
-            content = file.read(LARGEST + 1)
+            # Asking for all that is allowed would make Python reserve that much for each small file.
+            content = file.read(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)
         if len(content) > LARGEST:
             raise Refused(str(path), f"is longer than {LARGEST >> 20} MiB")
         try:
@@ -48,19 +50,22 @@ class Files:
             line = content.count(b"\n", 0, error.start) + 1
             raise Refused(str(path), f"line {line} is not UTF-8", "save the file as UTF-8") from None
 
-    def check(self, path: str | Path, *, secret: bool = False) -> os.stat_result:
-        """Return what fstat(2) says of a trusted file, which stays unread.
+    def check(self, path: str | Path, *, secret: bool = False) -> None:
+        """Make sure that a file is there and trusted, without reading it.
 
         Raises:
             Refused: it can't be opened or trusted.
         """
-        with self._open(path, secret=secret) as file:
-            return os.fstat(file.fileno())
+        self._open(path, secret=secret).close()
 
-    def first_line(self, path: str | Path) -> bytes:
-        """Return the beginning of a trusted file up to the first line's end, as much as the kernel reads of it."""
+    def head(self, path: str | Path) -> tuple[os.stat_result, bytes]:
+        """Return what fstat(2) says of a trusted file, and as much of its first line as the kernel reads of a script.
+
+        Raises:
+            Refused: it can't be opened or trusted.
+        """
         with self._open(path, secret=False) as file:
-            return file.readline(256)
+            return os.fstat(file.fileno()), file.readline(256)
 
     def _open(self, path: str | Path, *, secret: bool) -> BinaryIO:
         try:
@@ -86,12 +91,22 @@ class Files:
             raise Refused(str(path), why, f"take the permission away: chmod {'go=' if secret else 'go-w'} FILE")
 
     def _check_folders(self, path: str | Path) -> None:
-        for folder in folders_on_the_way(path):
+        if _link_target(os.fspath(path)) is not None:
+            why = self._judge_way(path)
+        else:
+            folder = os.path.dirname(path)  # noqa: PTH120  # a thousand files share few folders, and text is cheap
             if folder not in self._folders:
-                status = os.stat(folder)  # noqa: PTH116  # a thousand files share few folders, but text is cheaper
-                self._folders[folder] = distrust_folder(status.st_uid, status.st_mode, self.trusted)
-            if why := self._folders[folder]:
-                raise Refused(str(path), f"its folder {folder} {why}", "files there are no safe place for it")
+                self._folders[folder] = self._judge_way(path)
+            why = self._folders[folder]
+        if why:
+            raise Refused(str(path), why, "others could put their own file in its place")
+
+    def _judge_way(self, path: str | Path) -> str | None:
+        for folder in folders_on_the_way(path):
+            status = os.stat(folder)  # noqa: PTH116
+            if why := distrust_folder(status.st_uid, status.st_mode, self.trusted):
+                return f"its folder {folder} {why}"
+        return None
 
 
 def folders_on_the_way(path: str | Path) -> Iterator[str]:
@@ -153,3 +168,8 @@ def reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)
+
+
+def told(refused: Refused) -> tuple[str, str]:
+    """Return what is wrong with a file, and what would help, fit to be printed."""
+    return f"{printable(refused.what)} {printable(refused.why)}", printable(refused.hint)

@@ -60,7 +60,7 @@ def folder_hooks(root: Path, context: Context, timeout: float) -> tuple[Hook, ..
 def _lying(path: Path, event: Event, context: Context, timeout: float) -> Hook | None:
     if path.name.startswith(".") or path.name.endswith(_LEFTOVERS):
         return None
-    if problem := context.program_problem(str(path)):
+    if problem := context.programs.problem(str(path)):
         what, meant = problem
         context.report.warn(printable(str(path)), f"is not run: {what}", meant)
         return None

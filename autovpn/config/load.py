@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from autovpn.config.files import Files
 from autovpn.config.hooks import folder_hooks
 from autovpn.config.model import MainFile, ProfileFile
 from autovpn.config.problems import nearest, report_errors
+from autovpn.config.programs import Programs
 from autovpn.config.report import Document, Report, printable
 from autovpn.core.profile import Policy, Profile
 from autovpn.core.tunnel import TunnelSpec
@@ -65,11 +67,13 @@ class _Load:
     environment: Environment
     report: Report = field(default_factory=Report)
     files: Files = field(init=False)
+    programs: Programs = field(init=False)
     unread: bool = False  # a file that can't be parsed may hold the tunnel that another one misses
     broken_tunnels: set[str] = field(default_factory=set)  # named in files that are wrong elsewhere
 
     def __post_init__(self) -> None:
         self.files = Files(self.environment.owner)
+        self.programs = Programs(self.files, cache(self.environment.which))
 
     def loaded(self) -> Loaded:
         if not self.root.exists():
@@ -156,7 +160,8 @@ class _Load:
             return None
 
     def _context(self, document: Document) -> Context:
-        return Context(document, (self.root / "profiles", self.root), self.files, self.report, self.environment)
+        folders = (self.root / "profiles", self.root)
+        return Context(document, folders, self.files, self.programs, self.report, self.environment)
 
     # --- what only shows when all files are seen together -----------------------------------------------------------
 

@@ -70,6 +70,8 @@ def dotted(key: KeyPath) -> str:
 
 def printable(text: str) -> str:
     """Return text with everything escaped that could move a terminal's cursor or isn't UTF-8."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -94,7 +94,7 @@ class TunnelTable(Table):
         """Return the core's value, or None after having reported why there is none."""
         key = ("tunnel", name)
         for program in self.programs:
-            if context.environment.which(program) is None:
+            if not context.programs.installed(program):
                 context.warn(
                     (*key, "type"), f"the program {program!r} is not installed", "install it to use this tunnel"
                 )

@@ -42,6 +42,5 @@ def _mode(settings: WireguardSettings) -> RouteMode:
 
 
 def _check_implementation(context: Context, key: KeyPath) -> None:
-    environment = context.environment
-    if environment.which("wireguard-go") is None and not environment.kernel_has_wireguard():
+    if not context.programs.installed("wireguard-go") and not context.environment.kernel_has_wireguard():
         context.warn((*key, "type"), "this kernel has no WireGuard, and 'wireguard-go' is not installed", "install it")
