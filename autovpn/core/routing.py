@@ -1,0 +1,288 @@
+"""Which policy rules and routes send the right packets into a tunnel, and let no other packet past it.
+
+The rules, in the order in which the kernel tries them, each with a priority of its own in our range:
+
+    PIN      to ENDPOINT ipproto P dport N lookup main   the tunnel's own packets leave by the uplink, and nothing else
+    TUNNEL   to PREFIX lookup T                          what the tunnel offers, and the DNS servers that it pushed
+    LAN      to PREFIX lookup main                       full: the private network that the uplink is on
+    UPLINK   oif UPLINK lookup main                      full: what a program has bound to the uplink (SO_BINDTODEVICE)
+    ALL      lookup T                                    full: everything else, of both families
+
+The table T holds the routes through the tunnel's device and ends in `unreachable default`, so nothing falls through
+when the device dies, or never had that family. Main is asked only for what the first, third and fourth rule let
+through: a route that somebody injects into it, however specific, wins nothing (CVE-2024-3661, "TunnelVision"), and a
+pin names no gateway, so roaming touches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from typing import Final
+
+from autovpn.core.network import IPAddress, IPNetwork
+from autovpn.core.tunnel import PinnedEndpoint, RouteMode
+
+AUTOVPN_PROTO: Final = 87
+"""Who made a route or rule (rtm_protocol, FRA_PROTOCOL): ours. Free in rtnetlink.h and in iproute2's rt_protos."""
+
+MAIN_TABLE: Final = 254  # RT_TABLE_MAIN in rtnetlink.h
+TABLES: Final = range(0x8700, 0x8800)
+PRIORITIES: Final = range(8700, 8800)  # before the table main at 32766, after what the kernel has at 0
+_PRIORITIES_OF_A_SET: Final = 10
+
+TUNNEL_METRIC: Final = 1  # said explicitly, since IPv6 makes 1024 of none
+LAST_METRIC: Final = 0xFFFF_FFFF
+
+FAMILIES: Final = (4, 6)
+IP_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51}  # IANA's protocol numbers
+
+# A wider prefix is not somebody's home but an attempt to pull traffic past the tunnel ("TunnelCrack", LocalNet).
+_WIDEST_LAN: Final = {4: 16, 6: 48}
+_PRIVATE: Final = (
+    IPv4Network("10.0.0.0/8"),  # RFC 1918
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.168.0.0/16"),
+    IPv4Network("169.254.0.0/16"),  # RFC 3927
+    IPv6Network("fc00::/7"),  # RFC 4193
+)
+_LINK_LOCAL: Final = IPv6Network("fe80::/10")
+_SMALLEST_MTU: Final = 576  # every IPv4 host takes that much (RFC 791)
+_SMALLEST_IPV6_MTU: Final = 1280  # RFC 8200
+
+
+class Band(IntEnum):
+    """The place of a rule among ours, to be added to the chosen priority."""
+
+    PIN = 0
+    TUNNEL = 1
+    LAN = 2
+    UPLINK = 3
+    ALL = 4
+
+
+class RouteKind(IntEnum):
+    """What a route does with a packet (RTN_ in rtnetlink.h)."""
+
+    UNICAST = 1
+    UNREACHABLE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpec:
+    """A policy rule of ours: packets of `family` (4 or 6) that fit look their route up in `table`."""
+
+    family: int
+    priority: int
+    table: int
+    dst: IPNetwork | None = None
+    oif: str | None = None
+    ipproto: int | None = None
+    dport: int | None = None
+
+    def __str__(self) -> str:
+        """Show it as `ip rule` does."""
+        words = [f"{self.priority}:", "from all"]
+        words += [f"to {self.dst}"] if self.dst else []
+        words += [f"oif {self.oif}"] if self.oif else []
+        words += [f"ipproto {self.ipproto}"] if self.ipproto is not None else []
+        words += [f"dport {self.dport}"] if self.dport is not None else []
+        return " ".join([*words, "lookup", "main" if self.table == MAIN_TABLE else str(self.table)])
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """A route of ours in a table of ours; `dst` None is the default route of `family` (4 or 6), `device` an index."""
+
+    family: int
+    table: int
+    dst: IPNetwork | None = None
+    device: int | None = None
+    kind: RouteKind = RouteKind.UNICAST
+    metric: int = TUNNEL_METRIC
+
+    def __str__(self) -> str:
+        """Show it as `ip route` does."""
+        words = ["unreachable"] if self.kind is RouteKind.UNREACHABLE else []
+        words += [str(self.dst) if self.dst else f"default (IPv{self.family})"]
+        words += [f"dev {self.device}"] if self.device is not None else []
+        return " ".join([*words, "table", str(self.table), "metric", str(self.metric)])
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """Rules in the order of their priority, and routes with the fallback first."""
+
+    rules: tuple[RuleSpec, ...] = ()
+    routes: tuple[RouteSpec, ...] = ()
+
+    def __or__(self, other: RoutePlan) -> RoutePlan:
+        """Return both, each rule and route once."""
+        rules = dict.fromkeys((*self.rules, *other.rules))
+        routes = dict.fromkeys((*self.routes, *other.routes))
+        return RoutePlan(tuple(sorted(rules, key=lambda rule: rule.priority)), tuple(routes))
+
+    def __sub__(self, other: RoutePlan) -> RoutePlan:
+        """Return what the other has not."""
+        rules, routes = frozenset(other.rules), frozenset(other.routes)
+        return RoutePlan(
+            tuple(rule for rule in self.rules if rule not in rules),
+            tuple(route for route in self.routes if route not in routes),
+        )
+
+    def __bool__(self) -> bool:
+        """Report whether there is anything in it."""
+        return bool(self.rules or self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an activation's rules and routes live: its table, and the first of the priorities, which all share."""
+
+    table: int = TABLES.start
+    priority: int = PRIORITIES.start
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRoutes:
+    """What a tunnel that is up offers: its device (an index), its prefixes and DNS servers, and its families."""
+
+    device: int
+    mode: RouteMode
+    prefixes: tuple[IPNetwork, ...] = ()
+    dns: tuple[IPAddress, ...] = ()
+    on_link: tuple[IPNetwork, ...] = ()
+    has_ipv4: bool = True
+    has_ipv6: bool = False
+
+
+def choose_table(in_use: AbstractSet[int]) -> int | None:
+    """Return the first routing table of our range that nobody uses, by a route or a rule; None when there is none."""
+    return next((table for table in TABLES if table not in in_use), None)
+
+
+def choose_priority(in_use: AbstractSet[int]) -> int | None:
+    """Return the first of enough free priorities in a row, given those of other programs' rules; None without any.
+
+    All activations share them, so that the prefixes of a split tunnel come before the catch-all of a full one.
+    """
+    for first in PRIORITIES[::_PRIORITIES_OF_A_SET]:
+        if in_use.isdisjoint(first + band for band in Band):
+            return first
+    return None
+
+
+def pin_rules(endpoints: Iterable[PinnedEndpoint], place: Place) -> RoutePlan:
+    """Let the tunnel's own packets out by the table main, and nothing else that goes to the same address.
+
+    Raises:
+        ValueError: a protocol that is not in `IP_PROTOCOLS`.
+    """
+    rules = []
+    for endpoint in dict.fromkeys(endpoints):
+        if endpoint.protocol not in IP_PROTOCOLS:
+            raise ValueError(f"no IP protocol is called {endpoint.protocol!r}; known: {', '.join(IP_PROTOCOLS)}")
+        rules.append(
+            RuleSpec(
+                family=endpoint.address.version,
+                priority=place.priority + Band.PIN,
+                table=MAIN_TABLE,
+                dst=ip_network(endpoint.address),
+                ipproto=IP_PROTOCOLS[endpoint.protocol],
+                dport=endpoint.port,
+            )
+        )
+    return RoutePlan(tuple(rules))
+
+
+def guard(uplink: str, place: Place) -> RoutePlan:
+    """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again."""
+    bound = [RuleSpec(family, place.priority + Band.UPLINK, MAIN_TABLE, oif=uplink) for family in FAMILIES]
+    everything = [RuleSpec(family, place.priority + Band.ALL, place.table) for family in FAMILIES]
+    return RoutePlan((*bound, *everything), _fallbacks(place))
+
+
+def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
+    """Send what the tunnel offers into it; in mode full that is everything, with `guard` beside it."""
+    if tunnel.mode is RouteMode.NONE:
+        return RoutePlan()
+    full = tunnel.mode is RouteMode.FULL
+    offered = _offered(tunnel, full=full)
+    rules = [
+        RuleSpec(prefix.version, place.priority + Band.TUNNEL, place.table, dst=prefix if prefix.prefixlen else None)
+        for prefix in offered
+    ]
+    if full:
+        # Link-local packets never leave their link, and the neighbours on all the other links have no other address.
+        lan = (_LINK_LOCAL, *private_lan(tunnel.on_link, offered))
+        rules += [RuleSpec(prefix.version, place.priority + Band.LAN, MAIN_TABLE, dst=prefix) for prefix in lan]
+    return RoutePlan(tuple(rules), _routes(tunnel, offered, place, full=full))
+
+
+def routing_for(tunnel: TunnelRoutes, endpoints: Iterable[PinnedEndpoint], uplink: str, place: Place) -> RoutePlan:
+    """Return all of it together: pin, guard where the tunnel is a full one, and the tunnel's own rules and routes."""
+    plan = pin_rules(endpoints, place) | tunnel_routing(tunnel, place)
+    return plan | guard(uplink, place) if tunnel.mode is RouteMode.FULL else plan
+
+
+def private_lan(on_link: Iterable[IPNetwork], offered: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Return the uplink's prefixes that stay reachable beside a full tunnel.
+
+    A network that calls itself by a public, a very wide, or one of the tunnel's prefixes would pull the traffic to
+    those places out of the tunnel, so it stays unreachable (vanhoefm/vpnleaks#2).
+    """
+    taken = tuple(offered)
+    kept = [prefix for prefix in on_link if _is_private_lan(prefix) and not any(map(prefix.overlaps, taken))]
+    return _collapsed(kept)
+
+
+def tunnel_mtu(uplink_mtu: int, overhead: int, *, has_v6: bool) -> int:
+    """Return the largest packet, in bytes, that fits into one of the uplink's; never less than IPv6 demands inside."""
+    return max(uplink_mtu - overhead, _SMALLEST_IPV6_MTU if has_v6 else _SMALLEST_MTU)
+
+
+def _is_private_lan(prefix: IPNetwork) -> bool:
+    narrow = prefix.prefixlen >= _WIDEST_LAN[prefix.version]
+    return narrow and any(_within(prefix, private) for private in _PRIVATE)
+
+
+def _within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    return inner.version == outer.version and inner.overlaps(outer) and inner.prefixlen >= outer.prefixlen
+
+
+def _offered(tunnel: TunnelRoutes, *, full: bool) -> tuple[IPNetwork, ...]:
+    """Return the prefixes that go into the tunnel by name.
+
+    A full tunnel takes everything anyway; a default route among its prefixes, or the two halves that stand for one
+    (OpenVPN's `redirect-gateway def1`), would here come before the LAN and what is bound to the uplink.
+    """
+    prefixes = [prefix for prefix in tunnel.prefixes if not full or prefix.prefixlen > 1]
+    return _collapsed([*prefixes, *map(ip_network, tunnel.dns)])
+
+
+def _routes(tunnel: TunnelRoutes, offered: Iterable[IPNetwork], place: Place, *, full: bool) -> tuple[RouteSpec, ...]:
+    """Return what T holds beside a guard's fallback; a family that the device can't carry is left to the fallback."""
+    carried = {version for version, has in zip(FAMILIES, (tunnel.has_ipv4, tunnel.has_ipv6), strict=True) if has}
+    if full:
+        through = [RouteSpec(version, place.table, None, tunnel.device) for version in FAMILIES if version in carried]
+        return tuple(through)  # the fallback is the guard's
+    ways = [
+        RouteSpec(prefix.version, place.table, prefix if prefix.prefixlen else None, tunnel.device)
+        for prefix in offered
+        if prefix.version in carried
+    ]
+    return (*_fallbacks(place), *ways)
+
+
+def _fallbacks(place: Place) -> tuple[RouteSpec, ...]:
+    return tuple(RouteSpec(family, place.table, kind=RouteKind.UNREACHABLE, metric=LAST_METRIC) for family in FAMILIES)
+
+
+def _collapsed(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Return the same addresses as few prefixes, in order, so that equal wishes are equal values."""
+    four = [prefix for prefix in prefixes if isinstance(prefix, IPv4Network)]
+    six = [prefix for prefix in prefixes if isinstance(prefix, IPv6Network)]
+    return (*collapse_addresses(four), *collapse_addresses(six))
