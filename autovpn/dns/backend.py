@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,6 +71,9 @@ class DnsBackend(Protocol):
         """Return how the machine differs from `dns`, or None: it is in force."""
         ...
 
-    def changes(self) -> AsyncIterator[DnsChanged]:
-        """Yield when somebody else changed what is in force, once it has settled; never for our own changes."""
+    def changes(self) -> AsyncGenerator[DnsChanged, None]:
+        """Yield when somebody else changed what is in force, once it has settled; never for our own changes.
+
+        Close it when done (`contextlib.aclosing`), since it holds a descriptor.
+        """
         ...

@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -84,7 +84,7 @@ class FileBackend:
         """Return how the file differs from `dns`, or None."""
         return await _uncancelled(self._locked, lambda: self._verify(dns))
 
-    async def changes(self) -> AsyncIterator[DnsChanged]:
+    async def changes(self) -> AsyncGenerator[DnsChanged, None]:
         """Yield when another program changed what is in force and has come to rest; at the start, if it already has."""
         watch = NameWatch(self._path, self._swap.beside.kept.name)
         try:

@@ -93,8 +93,10 @@ MACHINES = [
     (
         "Ubuntu desktop",
         FileFacts(PATH, Kind.SYMLINK, "../run/systemd/resolve/stub-resolv.conf"),
-        "file: /etc/resolv.conf is a symlink to ../run/systemd/resolve/stub-resolv.conf; "
-        "a file takes its place for a while",
+        (
+            "file: /etc/resolv.conf is a symlink to ../run/systemd/resolve/stub-resolv.conf; "
+            "a file takes its place for a while"
+        ),
     ),
     (
         "Docker",

@@ -46,7 +46,6 @@ class _Walk:
                 facts = os.fstat(found)
                 if stat.S_ISLNK(facts.st_mode):
                     names[:0] = self._followed(found)
-                    os.close(found)
                     done = done.parent
                     continue
                 here = _exchanged(here, found)
@@ -57,10 +56,13 @@ class _Walk:
                 os.close(here)
 
     def _followed(self, link: int) -> tuple[str, ...]:
-        self._links += 1
-        if self._links > _MOST_SYMLINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self._asked))
-        return Path(os.readlink("", dir_fd=link)).parts
+        try:
+            self._links += 1
+            if self._links > _MOST_SYMLINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self._asked))
+            return Path(os.readlink("", dir_fd=link)).parts
+        finally:
+            os.close(link)
 
     def _check(self, path: Path, facts: os.stat_result) -> None:
         if not path.is_relative_to(self._below):
