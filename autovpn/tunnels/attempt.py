@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
 
-from autovpn.core.driving import Failed, Launch, Step
+from autovpn.core.driving import DriverEvent, Exited, Failed, Launch, Line, LookAgainAt, Step, Tick
 from autovpn.core.tunnel import FailureClass
 
 ENVIRONMENT = (("LC_ALL", "C"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
@@ -14,6 +14,10 @@ ENVIRONMENT = (("LC_ALL", "C"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sb
 
 NOT_STARTED = 127
 """The exit status of a program that could not be started, as the shell has it."""
+
+LAST_WORDS = 1.0
+"""Seconds that a program has to end and say why once its device is gone: mostly it is the program's end that took the
+device, and the kernel tells of that first."""
 
 _LINES_KEPT = 20
 _LINES_SHOWN = 3
@@ -30,12 +34,16 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt: `deadline` is when it has to be up, in monotonic seconds; `said` the last lines that matter."""
+    """One attempt: `deadline` is when it has to be up, in monotonic seconds; `said` the last lines that matter.
+
+    `lost_device` is a device that vanished while its program goes on, which has until `deadline` to say why.
+    """
 
     launch: Launch
     deadline: float
     stage: Stage = Stage.CONNECTING
     said: tuple[str, ...] = ()
+    lost_device: str | None = None
 
 
 AnyAttempt = TypeVar("AnyAttempt", bound=Attempt)
@@ -71,6 +79,26 @@ def ended(attempt: AnyAttempt, program: str, status: int, telltales: Telltales) 
             attempt, FailureClass.LOCAL, in_words(attempt) or f"{program} can't be started; is it installed?"
         )
     return give_up(attempt, meaning(attempt.said, telltales) or FailureClass.UNREACHABLE, words)
+
+
+def is_deaf(attempt: Attempt, event: DriverEvent) -> bool:
+    """Report whether an event can change nothing: the attempt is over, or only its program's last words count."""
+    return attempt.stage is Stage.OVER or (
+        attempt.lost_device is not None and not isinstance(event, Line | Exited | Tick)
+    )
+
+
+def device_lost(attempt: AnyAttempt, name: str, now: float) -> Step[AnyAttempt]:
+    """Let the program say why its device is gone."""
+    deadline = now + LAST_WORDS
+    return replace(attempt, lost_device=name, deadline=deadline), (LookAgainAt(deadline),)
+
+
+def silently_lost(attempt: AnyAttempt, now: float) -> Step[AnyAttempt]:
+    """End the attempt when the program goes on without its device and says nothing."""
+    if now < attempt.deadline:
+        return attempt, (LookAgainAt(attempt.deadline),)
+    return give_up(attempt, FailureClass.LOST, f"the device {attempt.lost_device} is gone")
 
 
 def meaning(said: tuple[str, ...], telltales: Telltales) -> FailureClass | None:

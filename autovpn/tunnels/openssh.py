@@ -30,7 +30,19 @@ from autovpn.core.driving import (
 )
 from autovpn.core.tunnel import Facts, FailureClass, OpensshSettings
 from autovpn.tunnels import pushed
-from autovpn.tunnels.attempt import ENVIRONMENT, Attempt, Stage, Telltales, ended, give_up, heard, timed_out
+from autovpn.tunnels.attempt import (
+    ENVIRONMENT,
+    Attempt,
+    Stage,
+    Telltales,
+    device_lost,
+    ended,
+    give_up,
+    heard,
+    is_deaf,
+    silently_lost,
+    timed_out,
+)
 
 ESTABLISHED = "tunnel forward established"
 DEFAULT_PORT = 22
@@ -89,7 +101,7 @@ class OpensshDriver:
 
     def feed(self, state: OpensshState, event: DriverEvent, now: float) -> Step[OpensshState]:
         """Take what ssh, its LocalCommand and its control socket say."""
-        if state.stage is Stage.OVER:
+        if is_deaf(state, event):
             return state, ()
         match event:
             case Line(text):
@@ -101,8 +113,8 @@ class OpensshDriver:
             case Exited(status):
                 return ended(state, "ssh", status, TELLTALES)
             case LinkVanished(name) if name == state.device:
-                return give_up(state, FailureClass.LOST, f"the device {name} is gone")
-            case Tick() if state.stage is Stage.CONNECTING:
+                return device_lost(state, name, now)
+            case Tick():
                 return _tick(state, now)
             case _:
                 return state, ()
@@ -126,6 +138,10 @@ def _report(state: OpensshState, named: str | None, now: float) -> Step[OpensshS
 
 
 def _tick(state: OpensshState, now: float) -> Step[OpensshState]:
+    if state.lost_device:
+        return silently_lost(state, now)
+    if state.stage is not Stage.CONNECTING:
+        return state, ()
     if now >= state.deadline:
         settings = _settings(state.launch)
         return timed_out(state, f"tunnel to {settings.host} port {settings.port}")
@@ -144,7 +160,7 @@ def _checked(state: OpensshState, status: int | None) -> Step[OpensshState]:
 
 
 def _ready(state: OpensshState) -> Step[OpensshState]:
-    if state.stage is not Stage.CONNECTING:
+    if state.stage is not Stage.CONNECTING or state.lost_device:
         return state, ()
     settings = _settings(state.launch)
     if state.recovered and state.recovered.facts:
@@ -180,8 +196,9 @@ def _literal(text: str) -> str:
 def _argv(launch: Launch) -> tuple[str, ...]:
     """Return the command line. ssh takes the first of repeated options, so ours win over a configuration file."""
     settings = _settings(launch)
-    # The key is looked up under the name that the user knows, with the port as known_hosts spells it (sshd(8)).
-    alias = settings.host if settings.port == DEFAULT_PORT else f"[{settings.host}]:{settings.port}"
+    # The key is looked up under the name that ssh would have used, with the port as known_hosts spells it (sshd(8)).
+    name = settings.endpoint_host or settings.host
+    alias = name if settings.port == DEFAULT_PORT else f"[{name}]:{settings.port}"
     options = {
         "BatchMode": "yes",
         "ConnectTimeout": str(max(1, int(launch.spec.connect_timeout))),

@@ -27,7 +27,19 @@ from autovpn.core.driving import (
 )
 from autovpn.core.tunnel import Facts, FailureClass, VpncSettings
 from autovpn.tunnels import pushed
-from autovpn.tunnels.attempt import ENVIRONMENT, Attempt, Stage, Telltales, ended, give_up, heard, timed_out
+from autovpn.tunnels.attempt import (
+    ENVIRONMENT,
+    Attempt,
+    Stage,
+    Telltales,
+    device_lost,
+    ended,
+    give_up,
+    heard,
+    is_deaf,
+    silently_lost,
+    timed_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +61,11 @@ OWNED = (
     "No Detach",
     "Noninteractive",
     "Debug ",  # 99 prints the passwords
+    "Password helper ",  # a program of nobody's choosing, with a terminal that isn't there
 )
 """The keys of vpnc.conf that we set, whatever the user's file says."""
 
-PASSWORDS = ("Xauth password ", "Xauth obfuscated password ", "Password helper ")
+PASSWORDS = ("Xauth password ", "Xauth obfuscated password ")
 """The keys that give way when the profile has a password."""
 
 TELLTALES: Telltales = (
@@ -67,7 +80,6 @@ TELLTALES: Telltales = (
     ("unknown host", FailureClass.NAME),
     ("can't initialise tunnel interface", FailureClass.LOCAL),
     ("Error binding to source port", FailureClass.LOCAL),
-    ("unknown configuration directive", FailureClass.LOCAL),
 )
 """What else vpnc says (no response, connection refused, network is unreachable) may be better later."""
 
@@ -103,19 +115,19 @@ class VpncDriver:
 
     def feed(self, state: VpncState, event: DriverEvent, now: float) -> Step[VpncState]:
         """Take what vpnc and its script say."""
-        if state.stage is Stage.OVER:
+        if is_deaf(state, event):
             return state, ()
         match event:
-            case Line(text) if text.strip():
+            case Line(text) if not _is_noise(text):
                 return heard(state, text.removeprefix("vpnc: ")), ()
             case Report(values):
                 return _report(state, values)
             case Exited(status):
                 return ended(state, "vpnc", status, TELLTALES)
             case LinkVanished(name) if name == state.device:
-                return give_up(state, FailureClass.LOST, f"the device {name} is gone")
-            case Tick() if state.stage is Stage.CONNECTING and now >= state.deadline:
-                return timed_out(state, f"tunnel to {_settings(state.launch).gateway or 'the gateway'}")
+                return device_lost(state, name, now)
+            case Tick():
+                return _tick(state, now)
             case _:
                 return state, ()
 
@@ -173,6 +185,18 @@ def _report(state: VpncState, values: Mapping[str, str]) -> Step[VpncState]:
     if facts is None:
         return give_up(state, FailureClass.UNREACHABLE, "the gateway gave this machine no usable address")
     return replace(state, stage=Stage.UP, device=facts.device, said=()), (Ready(facts),)
+
+
+def _tick(state: VpncState, now: float) -> Step[VpncState]:
+    if state.lost_device:
+        return silently_lost(state, now)
+    if state.stage is Stage.CONNECTING and now >= state.deadline:
+        return timed_out(state, f"tunnel to {_settings(state.launch).gateway or 'the gateway'}")
+    return state, ()
+
+
+def _is_noise(text: str) -> bool:
+    return not text.strip() or "warning: unknown configuration directive" in text or text.startswith("VPNC started")
 
 
 def _settings(launch: Launch) -> VpncSettings:

@@ -40,7 +40,18 @@ from autovpn.core.driving import (
 )
 from autovpn.core.tunnel import Facts, FailureClass, WireguardPeer, WireguardSettings
 from autovpn.tunnels import uapi
-from autovpn.tunnels.attempt import ENVIRONMENT, Attempt, Stage, Telltales, ended, give_up, heard, timed_out
+from autovpn.tunnels.attempt import (
+    ENVIRONMENT,
+    Attempt,
+    Stage,
+    Telltales,
+    ended,
+    give_up,
+    heard,
+    is_deaf,
+    silently_lost,
+    timed_out,
+)
 from autovpn.tunnels.wgkeys import Keys, KeysFault, keys_in
 
 CHANNEL = "uapi"
@@ -111,7 +122,7 @@ class WireguardDriver:
 
     def feed(self, state: WireguardState, event: DriverEvent, now: float) -> Step[WireguardState]:
         """Take what the kernel or wireguard-go says."""
-        if state.stage is Stage.OVER:
+        if is_deaf(state, event):
             return state, ()
         match event:
             case DeviceCreated() | DeviceRefused() | LinkVanished() if event.name == state.launch.spec.device:
@@ -120,7 +131,7 @@ class WireguardDriver:
                 return _channel(state, event, now)
             case WireguardStatus(age=age):
                 return _looked(state, age, changed=False, now=now)
-            case Tick() if state.stage is Stage.CONNECTING:
+            case Tick():
                 return _tick(state, now)
             case UplinkChanged():
                 return _uplink_changed(state, event)
@@ -178,6 +189,10 @@ def _configure(state: WireguardState, now: float) -> Step[WireguardState]:
 
 
 def _tick(state: WireguardState, now: float) -> Step[WireguardState]:
+    if state.lost_device:
+        return silently_lost(state, now)
+    if state.stage is not Stage.CONNECTING:
+        return state, ()
     if now < state.deadline:
         return state, (*(_query(state) if state.configured else ()), LookAgainAt(state.deadline))
     if not state.configured:

@@ -1,0 +1,182 @@
+"""A driver at work on the real machine, without the daemon: its actions are carried out, its news collected."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from autovpn import notify
+from autovpn.core.driving import Driver, DriverEvent, Failed, Launch, Ready, Recovered, Secret, Step, Uplink
+from autovpn.core.snapshot import LinkId
+from autovpn.errors import SystemFault, Unsupported
+from autovpn.system.channels import Channels
+from autovpn.tunnels.drivers import DRIVERS
+
+if TYPE_CHECKING:
+    from autovpn.core.network import IPNetwork
+    from autovpn.core.tunnel import PinnedEndpoint, TunnelSpec
+
+NOTIFIER = (sys.executable, "-I", "-S", notify.__file__)
+
+
+class IpDevices:
+    """Links made and changed by ip(8) in the namespace of the calling thread."""
+
+    async def create(self, kind: str, name: str, alias: str) -> int:
+        """Make a device; a kernel that lacks the kind says so."""
+        done = await asyncio.to_thread(ip, "link", "add", name, "type", kind)
+        if done.returncode:
+            raise (Unsupported if "Unknown device type" in done.stderr else SystemFault)(done.stderr.strip())
+        await self.mark(socket.if_nametoindex(name), alias)
+        return socket.if_nametoindex(name)
+
+    async def mark(self, index: int, alias: str) -> None:
+        """Set the alias."""
+        await asyncio.to_thread(ip, "link", "set", socket.if_indextoname(index), "alias", alias)
+
+    async def set_up(self, name: str) -> None:
+        """Set a device up."""
+        done = await asyncio.to_thread(ip, "link", "set", name, "up")
+        if done.returncode:
+            raise SystemFault(done.stderr.strip())
+
+    async def delete(self, index: int, alias: str) -> None:
+        """Delete a device that is still there."""
+        with suppress(OSError):
+            await asyncio.to_thread(ip, "link", "delete", socket.if_indextoname(index))
+
+
+class Work:
+    """One attempt of one driver. Everything of it has ended with its block, unless it was left running."""
+
+    def __init__(self, launch: Launch) -> None:
+        """Begin nothing yet."""
+        self.launch = launch
+        self.events: asyncio.Queue[DriverEvent] = asyncio.Queue()
+        self.channels = Channels(
+            Path(launch.directory),
+            launch.nonce,
+            launch.spec.device,
+            IpDevices(),
+            self.events.put_nowait,
+        )
+        self.seen: list[DriverEvent] = []
+        self._driver: Driver[Any] = DRIVERS[launch.spec.type]
+        self._state: Any = None
+        self._news: list[Ready | Failed] = []
+        self._watch: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Watch for the tunnel's device."""
+        self._watch = asyncio.create_task(self._watch_device())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what runs."""
+        if self._watch:
+            self._watch.cancel()
+        await self.channels.stop()
+
+    async def start(self) -> Self:
+        """Start the tunnel."""
+        await self._take(self._driver.start(self.launch, now()))
+        return self
+
+    async def adopt(self, receipt: dict[str, Any], recovered: Recovered) -> Self:
+        """Take over a tunnel that was left running."""
+        assert await self.channels.reattach(receipt)
+        await self._take(self._driver.adopt(self.launch, recovered, now()))
+        return self
+
+    async def feed(self, event: DriverEvent) -> None:
+        """Tell the driver something that the machine doesn't."""
+        self.seen.append(event)
+        await self._take(self._driver.feed(self._state, event, now()))
+
+    async def news(self, deadline: float = 12.0) -> Ready | Failed:
+        """Return the next `Ready` or `Failed`."""
+        async with asyncio.timeout(deadline):
+            while not self._news:
+                await self.feed(await self.events.get())
+        return self._news.pop(0)
+
+    def leave(self) -> dict[str, Any]:
+        """Let go of the tunnel as a daemon that restarts does, and return the receipt for the next."""
+        assert self._watch is not None
+        self._watch.cancel()
+        receipt = self.channels.receipt()
+        self.channels.close()
+        return receipt
+
+    async def _take(self, step: Step[Any]) -> None:
+        self._state, actions = step
+        for action in actions:
+            if isinstance(action, Ready | Failed):
+                self._news.append(action)
+            else:
+                await self.channels.execute(action)
+
+    async def _watch_device(self) -> None:
+        name = self.launch.spec.device
+        index = index_of(name)  # one that was there before is no news
+        while True:
+            found = index_of(name)
+            if index and found != index:
+                self.channels.link_vanished(name, index)
+            if found and found != index:
+                self.channels.link_appeared(name, found)
+            index = found
+            await asyncio.sleep(0.005)
+
+
+def launch(
+    spec: TunnelSpec, endpoints: tuple[PinnedEndpoint, ...], directory: Path, *, password: bytes | None = None
+) -> Launch:
+    """Return what the daemon would hand to a driver."""
+    return Launch(
+        spec=spec,
+        uplink=Uplink(LinkId(2), "eth0"),
+        endpoints=endpoints,
+        directory=str(directory),
+        nonce="0123456789abcdef",
+        notifier=NOTIFIER,
+        files={path: Secret(Path(path).read_bytes()) for path in spec.files},
+        password=None if password is None else Secret(password),
+    )
+
+
+def address(ready: Ready, *routes: IPNetwork) -> None:
+    """Give a ready tunnel's device its address, and route prefixes into it."""
+    facts = ready.facts
+    assert facts.device
+    for own in facts.addresses:
+        peer = ("peer", str(facts.peer)) if facts.peer else ()
+        done = ip("address", "add", str(own.ip if peer else own), *peer, "dev", facts.device)
+        assert done.returncode == 0, done.stderr
+    ip("link", "set", facts.device, "up")
+    for route in routes:
+        done = ip("route", "add", str(route), "dev", facts.device)
+        assert done.returncode == 0, done.stderr
+
+
+def ip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Have ip change or show something."""
+    return subprocess.run(("ip", *arguments), check=False, capture_output=True, text=True, timeout=10)
+
+
+def index_of(name: str) -> int:
+    """Return the index of a link, or 0."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def now() -> float:
+    """Return the loop's time, which is the drivers'."""
+    return asyncio.get_running_loop().time()
