@@ -83,7 +83,7 @@ def _is_control(character: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Escape what can't be in an environment, or forges lines of a log; bytes that were not UTF-8 (PEP 383) may stay."""
+    """Escape what can't be in an environment or forges lines of a log; bytes that were not UTF-8 (PEP 383) stay."""
     return "".join(_escaped(char) if _is_control(char) or _is_lone_surrogate(char) else char for char in text)
 
 
