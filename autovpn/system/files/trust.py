@@ -15,10 +15,10 @@ _MOST_SYMLINKS = 40
 def open_trusted(path: Path, *, owner: int = 0, below: Path = Path("/")) -> int:
     """Open for reading a file that only `owner` (root) can have written; use the descriptor from then on, not the path.
 
-    The file and each directory on the way, from `below` on, must be `owner`'s or root's and not writable by group or
-    others; so must the directory that holds a symlink, for who can change that can choose the file. Checked on open
-    descriptors, so nothing can be exchanged between the check and the use (CVE-2022-29800). Raises Refused, or
-    OSError for a file that is not there.
+    The file and each directory on the way, but for those above `below`, must be `owner`'s or root's and not writable
+    by group or others; so must the directory that holds a symlink, for who can change that can choose the file.
+    Checked on open descriptors, so nothing can be exchanged between the check and the use (CVE-2022-29800). Raises
+    Refused, or OSError for a file that is not there.
     """
     return _Walk(path, frozenset({0, owner}), below).open()
 
@@ -40,6 +40,7 @@ class _Walk:
                 name = names.pop(0)
                 if name == "/":
                     here, done = _exchanged(here, os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), Path("/")
+                    self._check(done, os.fstat(here))
                     continue
                 found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
                 done = done / name if name != ".." else done.parent
@@ -65,7 +66,7 @@ class _Walk:
             os.close(link)
 
     def _check(self, path: Path, facts: os.stat_result) -> None:
-        if not path.is_relative_to(self._below):
+        if path in self._below.parents:
             return
         if facts.st_uid not in self._owners:
             raise self._refused(path, f"belongs to user {facts.st_uid}", f"chown root {path}")
