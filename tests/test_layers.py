@@ -19,12 +19,13 @@ ALLOWED = {
     "cli": ("cli", "wiring", "daemon", "system", "dns", "tunnels", "config", "core"),
     "wiring": ("daemon", "system", "dns", "tunnels", "config", "core"),
     "daemon": ("daemon", "system", "dns", "tunnels", "config", "core"),
-    "system": ("system", "core"),
+    "system": ("system", "notify", "core"),
     "dns": ("dns", "system.files", "system.bus", "core"),
     "tunnels": ("tunnels", "core"),
     "config": ("config", "core"),
     "core": ("core",),
     "errors": (),
+    "notify": (),
     "__init__": (),
 }
 

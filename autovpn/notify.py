@@ -1,0 +1,74 @@
+"""The notifier: a program that a tunnel's client runs as its script, and that only tells the daemon what it was told.
+
+It stands alone (`python -I -S notify.py`), changes nothing itself, and always succeeds: without a daemon the client
+goes on as it was. It returns once the daemon has answered, since vpnc lets packets flow only after its script. A
+tunnel waits for it, so it imports next to nothing: `socket`, `re` and `contextlib` would treble its time.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+
+SOCKET_VARIABLE = "AUTOVPN_NOTIFY"
+"""The environment variable that names the daemon's socket."""
+
+PATIENCE = 10.0
+"""Seconds for each step of the conversation; vpnc's server waits longer than this for the first packet."""
+
+LARGEST = 64 * 1024
+"""Bytes that a report may have."""
+
+NAMES = frozenset(
+    [
+        *(b"reason", b"TUNDEV", b"VPNGATEWAY", b"VPNPID"),  # vpnc(8), openconnect(8)
+        *(b"dev", b"script_type", b"tun_mtu"),  # openvpn(8)
+        *(b"NETNAME", b"NAME", b"DEVICE", b"INTERFACE", b"NODE"),  # tinc.conf(5)
+        *(b"REMOTEADDRESS", b"REMOTEPORT", b"SUBNET", b"WEIGHT"),
+        *(b"IFNAME", b"IPLOCAL", b"IPREMOTE", b"PEERNAME", b"LINKNAME", b"DNS1", b"DNS2"),  # pppd(8)
+    ]
+)
+PREFIXES = (
+    *(b"INTERNAL_IP4_", b"INTERNAL_IP6_", b"CISCO_"),  # vpnc, openconnect
+    *(b"ifconfig_", b"route_", b"foreign_option_"),  # openvpn
+    b"PLUTO_",  # strongSwan's updown
+)
+
+
+def is_known(name: bytes) -> bool:
+    """Report whether a driver may want this variable. Others are neither sent nor taken: they may hold secrets."""
+    return name in NAMES or (name.startswith(PREFIXES) and name.replace(b"_", b"").isalnum())
+
+
+def message(arguments: list[bytes], environment: dict[bytes, bytes]) -> bytes:
+    """Return the report: each argument as `A` text NUL, each known variable as `E` name `=` value NUL."""
+    items = [b"A" + argument for argument in arguments]
+    items += [b"E" + name + b"=" + value for name, value in environment.items() if is_known(name)]
+    return b"".join(item + b"\0" for item in items)
+
+
+def tell(path: bytes, report: bytes) -> None:
+    """Send the report to the daemon's socket, and wait for the answer."""
+    daemon = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    daemon.settimeout(PATIENCE)
+    daemon.connect(path)
+    daemon.sendall(report)
+    daemon.shutdown(_socket.SHUT_WR)
+    daemon.recv(1)
+
+
+def main() -> None:
+    """Tell the daemon; one that isn't there, or doesn't listen, is no failure."""
+    path = os.environb.get(SOCKET_VARIABLE.encode())
+    if not path:
+        return
+    arguments = [os.fsencode(argument) for argument in sys.argv[1:]]
+    try:  # noqa: SIM105 (contextlib takes longer to import than all of this to run)
+        tell(path, message(arguments, dict(os.environb)))
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    main()
