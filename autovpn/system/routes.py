@@ -6,7 +6,7 @@ All of ours carry `AUTOVPN_PROTO`, so that what we put there can be told from wh
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+import socket
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -87,8 +87,17 @@ def foreign_priorities(tables: Tables) -> frozenset[int]:
 
 def _possible(specs: Iterable[Spec]) -> list[Spec]:
     """Leave out IPv6 where the kernel has none (ipv6.disable=1): there is nothing to route or block then."""
-    ipv6 = Path("/proc/net/if_inet6").exists()
+    ipv6 = _kernel_has_ipv6()
     return [spec for spec in specs if ipv6 or _FAMILIES[spec.family] != AF_INET6]
+
+
+def _kernel_has_ipv6() -> bool:
+    """Ask by a socket, since a refusal to add a rule could mean too that IPv6 can't be blocked, which must be said."""
+    try:
+        socket.socket(AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    return True
 
 
 def _place_of(route: RouteSpec) -> tuple[int, int, IPNetwork | None, int]:
