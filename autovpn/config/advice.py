@@ -61,7 +61,7 @@ def advise_on_conditions(profile: Profile, context: Context) -> None:
 
 def advise_on_shadows(profiles: tuple[Profile, ...], contexts: dict[str, Context]) -> None:
     """Name each profile that an earlier one leaves nothing to match."""
-    for shadow in shadows(profiles):
+    for shadow in shadows(tuple(profile for profile in profiles if profile.conditions)):
         contexts[shadow.later.name].warn(
             ("match",),
             f"this profile never wins: '{shadow.earlier.name}' comes first and matches wherever this one does",

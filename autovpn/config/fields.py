@@ -20,7 +20,7 @@ LONGEST_DEVICE = 15  # bytes, IFNAMSIZ less the final NUL (linux/if.h)
 LONGEST_TIME = timedelta(days=366).total_seconds()
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(ms|s|min|h)")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s?(ms|s|min|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 _GLOB_SET = re.compile(rb"\[!?.[^\]]*\]", re.DOTALL)
@@ -128,12 +128,14 @@ def prefix(value: object) -> IPNetwork:
     """Return a prefix; a bare address stands for itself alone."""
     written = text(value)
     try:
+        return ip_network(written)
+    except ValueError:
+        pass
+    try:
         wide = ip_network(written, strict=False)
     except ValueError:
         raise ValueError(f'{quoted(value)} is neither an IP address nor a prefix like "10.0.0.0/8"') from None
-    if "/" in written and ip_interface(written).ip != wide.network_address:
-        raise ValueError(f"{quoted(value)} has bits set beyond its prefix length; did you mean '{wide}'?")
-    return wide
+    raise ValueError(f"{quoted(value)} has bits set beyond its prefix length; did you mean '{wide}'?")
 
 
 def domain(value: object) -> str:

@@ -42,19 +42,15 @@ def folder_hooks(root: Path, context: Context, timeout: float) -> tuple[Hook, ..
     """
     folder = root / "hooks"
     known = {f"{event.value}.d": event for event in Event}
-    found: list[Hook] = []
     for name in _names(folder):
-        if not name.endswith(".d"):
-            continue
-        event = known.get(name)
-        if event is None:
+        if name.endswith(".d") and name not in known:
             context.report.warn(printable(str(folder / name)), "is named for no event", nearest(name, known))
-            continue
-        for file in _names(folder / name):
-            hook = _lying(folder / name / file, event, context, timeout)
-            if hook is not None:
-                found.append(hook)
-    return tuple(found)
+    lying = (
+        _lying(folder / name / file, event, context, timeout)
+        for name, event in known.items()
+        for file in _names(folder / name)
+    )
+    return tuple(hook for hook in lying if hook is not None)
 
 
 def _lying(path: Path, event: Event, context: Context, timeout: float) -> Hook | None:

@@ -29,7 +29,7 @@ from autovpn.errors import Refused
 
 DIRECTORY = Path("/etc/autovpn")
 
-_ORDER = re.compile(r"\d+-")
+_ORDER = re.compile(r"[0-9]+-")
 _File = TypeVar("_File", bound=Table)
 
 

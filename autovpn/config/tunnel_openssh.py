@@ -18,9 +18,9 @@ from autovpn.core.tunnel import OpensshSettings, RouteMode, SshForward
 
 SSH_PORT = 22
 HIGHEST_UNIT = 0x7FFFFFFD  # SSH_TUNID_MAX in OpenSSH's misc.h
-_UNIT_NAME = re.compile(r"tun\d{1,10}")
+_UNIT_NAME = re.compile(r"tun[0-9]{1,10}")
 _WORD = re.compile(r"[A-Za-z0-9_.:%\[\]][A-Za-z0-9_.:%\[\]@-]*")
-_SOCKET = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):)?(\d{1,5})")
+_SOCKET = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):)?([0-9]{1,5})")
 _HIGHEST_PORT = 65535
 
 

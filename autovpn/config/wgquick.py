@@ -18,7 +18,7 @@ from autovpn.core.network import IPInterface, IPNetwork
 from autovpn.core.tunnel import Endpoint, WireguardPeer, WireguardSettings
 
 _WG_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")  # 32 bytes in base64
-_ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})")
+_ENDPOINT = re.compile(r"(?:\[([0-9A-Za-z:.%]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})")
 _HIGHEST = 65535  # of a port, and of a keepalive in seconds
 
 _Value = TypeVar("_Value")

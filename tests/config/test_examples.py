@@ -1,0 +1,44 @@
+"""The profiles that a user copies are right as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autovpn.core.tunnel import RouteMode
+from tests.config.conftest import WG_QUICK, Etc
+
+EXAMPLES = Path(__file__).parents[2] / "profiles"
+
+NAMED = {
+    "vpnc/wlan.conf": "IPSec gateway vpn.campus.example\nIPSec ID students\nIPSec secret x\nXauth username me\n",
+    "wireguard/lab.conf": WG_QUICK,
+    "wireguard/wg0.conf": WG_QUICK.replace("10.20.0.0/24", "0.0.0.0/0, ::/0"),
+    "autovpn/keys/home-ssh": "key",
+    "autovpn/keys/known_hosts": "vpn.example ssh-ed25519 AAAA",
+    "autovpn/keys/ssh_config": "Host jump\n  HostName jump.example\n",
+    "profiles/campus.pw": "secret",
+}
+
+
+def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
+    for name, content in NAMED.items():
+        etc.write(name, content)
+    for path in EXAMPLES.glob("*.toml"):
+        etc.profile(path.read_text().replace('"/etc/', f'"{etc.root}/'), path.name)
+    policy = etc.policy()
+    assert [profile.name for profile in policy.profiles] == [
+        "home",
+        "backup-link",
+        "campus-vpnc",
+        "office-wired",
+        "home-ssh",
+        "library-socks",
+        "default",
+    ]
+    assert {tunnel.type for profile in policy.profiles for tunnel in profile.tunnels} == {
+        "vpnc",
+        "openssh",
+        "wireguard",
+    }
+    assert policy.profiles[-1].tunnels[0].routes.mode is RouteMode.FULL
+    assert [note for note in etc.notes() if "shared key" not in note] == []
