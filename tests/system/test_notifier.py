@@ -54,9 +54,9 @@ class Ear:
             while not self.notifier._callers:  # noqa: ASYNC110 (a turn of the loop is what it takes)
                 await asyncio.sleep(0)
 
-    async def start(self, *argv: str, output: Path | None = None, **environment: str) -> Process:
+    async def start(self, *argv: str, **environment: str) -> Process:
         variables = {SOCKET_VARIABLE: str(self.path), **environment}
-        process = await spawn(argv, variables, nonce=uuid.uuid4().hex, output=output)
+        process = await spawn(argv, variables, nonce=uuid.uuid4().hex)
         self._started.append(process)
         return process
 

@@ -1,0 +1,334 @@
+"""What one tunnel's driver wants done to the machine, done; and what comes of it, reported."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from autovpn.core.driving import (
+    Action,
+    ConfigureWireguard,
+    CreateDevice,
+    DeviceCreated,
+    DeviceRefused,
+    DriverEvent,
+    Exited,
+    Failed,
+    Line,
+    LinkAppeared,
+    LinkVanished,
+    LookAgainAt,
+    Nudge,
+    Open,
+    QueryWireguard,
+    Ran,
+    Ready,
+    Run,
+    Send,
+    SetUp,
+    Signal,
+    Spawn,
+    Tick,
+)
+from autovpn.errors import SystemFault, Unsupported
+from autovpn.notify import SOCKET_VARIABLE
+from autovpn.system import process as processes
+from autovpn.system import wireguard
+from autovpn.system.dialogue import Dialogue
+from autovpn.system.notifier import Notifier
+from autovpn.system.output import Tail, shown
+from autovpn.system.process import Process
+from autovpn.system.programs import run_program
+from autovpn.system.spawn import spawn
+
+_log = logging.getLogger(__name__)
+
+NOT_STARTED = 127
+"""The status of a program that could not be started, as of a shell's."""
+
+UNKNOWN_STATUS = 0
+"""The status of an adopted program: only a parent learns it, and no status of a tunnel's program means success."""
+
+_DISCARD = 9  # the port of RFC 863, where nobody listens
+
+
+class Devices(Protocol):
+    """The changes to links that a tunnel needs. A device is ours only if index and alias agree.
+
+    All raise SystemFault when the kernel refuses, Unsupported when it lacks the kind.
+    """
+
+    async def create(self, kind: str, name: str, alias: str) -> int:
+        """Make a device with this alias and return its index."""
+        ...
+
+    async def mark(self, index: int, alias: str) -> None:
+        """Give a device that the tunnel's program made its alias."""
+        ...
+
+    async def set_up(self, name: str) -> None:
+        """Set a device up."""
+        ...
+
+    async def delete(self, index: int, alias: str) -> None:
+        """Delete a device if it is still there and still has this alias."""
+        ...
+
+
+class Channels:
+    """Everything of one tunnel that is in the machine: its process, device, sockets and timer.
+
+    `directory` is the tunnel's own; it is made (0700) when a program is started, and removed by `stop`. `device` is
+    the name that the tunnel's device will have. Actions are to be executed one after the other, in their order;
+    `report` is called in the event loop and must return at once.
+    """
+
+    def __init__(
+        self, directory: Path, nonce: str, device: str, devices: Devices, report: Callable[[DriverEvent], None]
+    ) -> None:
+        """Start with nothing in the machine."""
+        self._directory = directory
+        self._nonce = nonce
+        self._device = device
+        self._devices = devices
+        self._reporter: Callable[[DriverEvent], None] | None = report
+        self._process: Process | None = None
+        self._index: int | None = None
+        self._has_begun = False
+        self._tail: Tail | None = None
+        self._notifier: Notifier | None = None
+        self._dialogues: dict[str, Dialogue] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def alias(self) -> str:
+        """Return the mark of this tunnel's device (IFLA_IFALIAS)."""
+        return f"autovpn:{self._nonce}"
+
+    async def execute(self, action: Action) -> None:  # noqa: C901, PLR0912 (a table of actions, one row each)
+        """Carry out one action; return when the process or device is there, without waiting for anybody outside.
+
+        What goes wrong is reported as an event, never raised: the driver says what it means.
+        """
+        match action:
+            case Spawn():
+                await self._spawn(action)
+            case Run():
+                self._keep(self._run(action))
+            case Open(channel, path):
+                self._open(channel, path)
+            case Send(channel, data):
+                if channel in self._dialogues:
+                    self._dialogues[channel].send(data)
+            case Signal(number):
+                if self._process is not None:
+                    self._process.signal_group(number)
+            case CreateDevice(kind, name):
+                await self._or_refused(name, self._create(kind, name))
+            case SetUp(device):
+                await self._or_refused(device, self._devices.set_up(device))
+            case ConfigureWireguard():
+                await self._or_refused(action.device, wireguard.configure(action))
+            case QueryWireguard(device):
+                await self._or_refused(device, self._query(device))
+            case Nudge():
+                _nudge(action)
+            case LookAgainAt(when):
+                self._look_again_at(when)
+            case Ready() | Failed():
+                pass  # news for whoever supervises, nothing to do here
+
+    def link_appeared(self, name: str, index: int) -> None:
+        """Take a new link that has the tunnel's name for its device, if its program was started; mark it as ours."""
+        if name == self._device and self._has_begun and self._index is None:
+            self._index = index
+            self._keep(self._or_refused(name, self._marked(name, index)))
+
+    def link_vanished(self, name: str, index: int) -> None:
+        """Take note that a link is gone; only the tunnel's own counts."""
+        if index == self._index:
+            self._index = None
+            self._report(LinkVanished(name))
+
+    def receipt(self) -> dict[str, Any]:
+        """Return what another daemon needs to find this tunnel again, for the journal; no secret is in it."""
+        return {
+            "nonce": self._nonce,
+            "pid": self._process.pid if self._process else None,
+            "start_time": self._process.start_time if self._process else None,
+            "device": self._device,
+            "index": self._index,
+            "alias": self.alias,
+        }
+
+    async def reattach(self, receipt: dict[str, Any]) -> bool:
+        """Take over what a dead daemon's receipt names, from its present state on; tell whether the process is alive.
+
+        A tunnel without a process has only its device; whether that is still there, the kernel's links tell.
+        """
+        self._index = receipt["index"]
+        self._has_begun = True
+        if receipt["pid"] is None:
+            return True
+        running = processes.identify(receipt["pid"], receipt["start_time"], self._nonce)
+        if running is None:
+            return False
+        await self._prepare()
+        self._attach(running, from_end=True)
+        return True
+
+    def close(self) -> None:
+        """Let go of the tunnel and leave it running, for the next daemon to adopt. Nothing is reported any more."""
+        self._hang_up()
+        if self._process is not None:
+            self._process.release()
+            self._process = None
+
+    async def stop(self) -> None:
+        """End the tunnel: its process and all that it started, its device, its directory. Nothing is reported any more.
+
+        May be called again after it failed or was cancelled. Raises SystemFault for a process or device that stays.
+        """
+        self._hang_up()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._process is not None:
+            await processes.stop(self._process)
+            self._process = None
+        if self._index is not None:
+            await self._devices.delete(self._index, self.alias)
+            self._index = None
+        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+
+    # -- processes
+
+    async def _spawn(self, action: Spawn) -> None:
+        self._has_begun = True  # its device may appear before we are told of its process
+        try:
+            await self._prepare()
+            started = await spawn(
+                action.argv,
+                self._environment(action.environment),
+                nonce=self._nonce,
+                stdin=action.stdin.reveal() if action.stdin else None,
+                output=self._output if action.watch_output else None,
+            )
+        except (SystemFault, OSError) as error:
+            self._report(Line(shown(str(error).encode(errors="replace"))))
+            self._report(Exited(NOT_STARTED))
+            return
+        self._attach(started, from_end=False)
+
+    async def _prepare(self) -> None:
+        """Have the directory and the notifier's socket ready before the program may call."""
+        if self._notifier is not None:
+            return
+        await asyncio.to_thread(_make_private, self._directory)
+        self._notifier = Notifier(self._directory / "notify.sock", self._report)
+        await self._notifier.listen()
+
+    def _attach(self, running: Process, *, from_end: bool) -> None:
+        self._process = running
+        self._tail = Tail(self._output, lambda text: self._report(Line(text)), from_end=from_end)
+        if self._notifier is not None:
+            self._notifier.belongs_to(running)
+        self._keep(self._follow(running, self._tail))
+
+    async def _follow(self, running: Process, tail: Tail) -> None:
+        status = await running.wait()
+        tail.drain()
+        self._report(Exited(UNKNOWN_STATUS if status is None else status))
+
+    async def _run(self, action: Run) -> None:
+        try:
+            done = await run_program(
+                action.argv, self._environment(action.environment), nonce=self._nonce, deadline=action.deadline
+            )
+        except (SystemFault, OSError) as error:
+            self._report(Ran(action.name, NOT_STARTED, str(error)))
+            return
+        self._report(Ran(action.name, done.status, done.output.decode(errors="backslashreplace")))
+
+    def _environment(self, wanted: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        return {**dict(wanted), SOCKET_VARIABLE: str(self._directory / "notify.sock")}
+
+    @property
+    def _output(self) -> Path:
+        return self._directory / "output"
+
+    # -- devices
+
+    async def _create(self, kind: str, name: str) -> None:
+        self._index = await self._devices.create(kind, name, self.alias)
+        self._report(DeviceCreated(name))
+
+    async def _marked(self, name: str, index: int) -> None:
+        await self._devices.mark(index, self.alias)
+        self._report(LinkAppeared(name, index))
+
+    async def _query(self, device: str) -> None:
+        self._report(await wireguard.status(device))
+
+    async def _or_refused(self, device: str, change: Coroutine[Any, Any, None]) -> None:
+        try:
+            await change
+        except SystemFault as error:
+            self._report(DeviceRefused(device, isinstance(error, Unsupported), str(error)))
+
+    # -- sockets and time
+
+    def _open(self, channel: str, path: str) -> None:
+        if channel in self._dialogues:
+            self._dialogues[channel].close()
+        self._dialogues[channel] = Dialogue(channel, path, self._report)
+
+    def _look_again_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # The loop's clock is time.monotonic, as is that of everybody who names a time.
+        self._timer = asyncio.get_running_loop().call_at(when, self._report, Tick())
+
+    # -- letting go
+
+    def _report(self, event: DriverEvent) -> None:
+        if self._reporter is not None:
+            self._reporter(event)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _hang_up(self) -> None:
+        self._reporter = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for dialogue in self._dialogues.values():
+            dialogue.close()
+        if self._notifier is not None:
+            self._notifier.close()
+        if self._tail is not None:
+            self._tail.close()
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory that nobody else may enter, whatever the umask or whoever made it before."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+
+
+def _nudge(action: Nudge) -> None:
+    """Send an empty datagram out of the device; that it can't go is no news, the tunnel's own test will say."""
+    family = socket.AF_INET if action.address.version == 4 else socket.AF_INET6  # noqa: PLR2004 (IPv4)
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as datagram:
+        datagram.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, action.device.encode())
+        datagram.sendto(b"", (str(action.address), _DISCARD))
