@@ -1,0 +1,63 @@
+"""Whether an interface has arrived: what `hook postup` and `up` wait for, and how it is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autovpn.core.decide import Activation
+from autovpn.core.judgement import Outcome
+from autovpn.core.snapshot import Phase
+from autovpn.core.steps import StepKind
+from autovpn.core.tunnel import TunnelPhase
+from autovpn.core.wanted import current_tunnel
+
+if TYPE_CHECKING:
+    from autovpn.daemon.loop import Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An outcome that may be reported: whether it is fine, and a sentence."""
+
+    fine: bool
+    words: str
+
+
+def standing_of(loop: Loop, interface: str) -> Standing | None:
+    """Return how an interface came out, or None while that is still open.
+
+    It has when its activation is up or stands by, at the first failed attempt, and where nothing is wanted.
+    """
+    link = loop.snapshot.named(interface)
+    if link is None:
+        return Standing(fine=False, words=f"there is no interface {interface!r}")
+    if not link.is_uplink and link.phase is Phase.USABLE:
+        return Standing(fine=True, words=f"{interface} does not count as an uplink, so there is nothing to do")
+    judgement = loop.decision.judgement(link.id)
+    if judgement is None or judgement.outcome is Outcome.PENDING:
+        return None
+    activation = loop.decision.activation(judgement.profile or "")
+    if activation is None or (judgement.outcome is not Outcome.CONNECT and activation.uplink == link.id):
+        return Standing(fine=True, words=f"{interface}: {judgement.reason}")
+    if not activation.runs:
+        return Standing(fine=True, words=f"{activation.profile} stands by: {activation.reason}")
+    return _standing(loop, activation)
+
+
+def _standing(loop: Loop, activation: Activation) -> Standing | None:
+    name = activation.profile
+    profile = loop.policy.profile(name)
+    spec = current_tunnel(activation, profile, loop.snapshot.tunnels) if profile else None
+    done = any(step.kind is StepKind.POSTUP for step in loop.plans.applied(name))
+    if spec is None:
+        if loop.plans.is_stuck(name):
+            return Standing(fine=False, words=f"{name} could not be brought up; see 'autovpn status'")
+        whole = done and not loop.plans.is_running(name)
+        return Standing(fine=True, words=f"{name} is up on {activation.uplink_name}") if whole else None
+    state = loop.tunnels.state((name, spec.name))
+    if state.last_failure and state.phase in (TunnelPhase.BACKOFF, TunnelPhase.FAILED, TunnelPhase.RESOLVING):
+        return Standing(fine=False, words=f"{name}: tunnel {spec.name} failed: {state.last_failure.words}")
+    if state.phase is TunnelPhase.UP and (done or loop.plans.is_stuck(name)) and not loop.plans.is_running(name):
+        return Standing(fine=True, words=f"{name} is up on {activation.uplink_name} by {spec.name}")
+    return None

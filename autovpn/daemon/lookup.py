@@ -1,0 +1,67 @@
+"""Looking up the far ends of tunnels, through the uplink's own resolvers; the last good answer is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from autovpn.core.network import IPAddress
+from autovpn.core.supervise import Broke, Resolved, TunnelEvent
+from autovpn.core.tunnel import Failure, FailureClass, PinnedEndpoint, TunnelSpec
+from autovpn.core.wanted import TunnelKey
+from autovpn.daemon.tunnels import jitter
+from autovpn.errors import SystemFault
+
+log = logging.getLogger(__name__)
+
+Resolve = Callable[[str, str, Sequence[str], float], Awaitable[tuple[IPAddress, ...]]]
+Tell = Callable[[TunnelKey, str, int, TunnelEvent], None]
+Errand = tuple[TunnelKey, str, int]
+
+
+class Lookups:
+    """The look-ups that are under way, one for each attempt of a tunnel."""
+
+    def __init__(self, resolve: Resolve, servers: Callable[[], Awaitable[Sequence[str]]], tell: Tell) -> None:
+        """Ask by `resolve`, through the uplink's `servers`; `tell` gets the answer for the attempt that asked."""
+        self._resolve = resolve
+        self._servers = servers
+        self._tell = tell
+        self._running: dict[Errand, asyncio.Task[None]] = {}
+        self._known: dict[str, tuple[IPAddress, ...]] = {}
+
+    def want(self, errands: Iterable[tuple[Errand, TunnelSpec, str]]) -> None:
+        """Look up what these attempts need (each with its uplink's name), and give up what no attempt waits for."""
+        wanted = {errand: (spec, uplink) for errand, spec, uplink in errands}
+        for errand in self._running.keys() - wanted.keys():
+            self._running.pop(errand).cancel()
+        for errand in wanted.keys() - self._running.keys():
+            task = asyncio.get_running_loop().create_task(self._look_up(errand, *wanted[errand]))
+            self._running[errand] = task
+
+    async def _look_up(self, errand: Errand, spec: TunnelSpec, uplink: str) -> None:
+        key, instance, attempt = errand
+        try:
+            servers = await self._servers()
+            found = [await self._addresses(endpoint.host, uplink, servers, spec) for endpoint in spec.endpoints]
+        except SystemFault as error:
+            self._tell(key, instance, attempt, Broke(Failure(FailureClass.NAME, str(error)), jitter()))
+            return
+        pins = tuple(
+            PinnedEndpoint(addresses[(attempt - 1) % len(addresses)], endpoint.port, endpoint.protocol)
+            for endpoint, addresses in zip(spec.endpoints, found, strict=True)
+        )
+        self._tell(key, instance, attempt, Resolved(pins))
+
+    async def _addresses(
+        self, host: str, uplink: str, servers: Sequence[str], spec: TunnelSpec
+    ) -> tuple[IPAddress, ...]:
+        """Return the addresses of a host; where nobody answers, those of the last time."""
+        try:
+            self._known[host] = await self._resolve(host, uplink, servers, spec.connect_timeout / 2)
+        except SystemFault:
+            if host not in self._known:
+                raise
+            log.warning("lookup.stale host=%s", host)
+        return self._known[host]

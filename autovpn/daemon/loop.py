@@ -1,0 +1,299 @@
+"""The loop: wait, look, decide, steer. What happens only wakes it; what is done follows from what is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from autovpn.core.decide import Activation, Decision, Ending, decide
+from autovpn.core.diff import Plan
+from autovpn.core.judgement import Outcome
+from autovpn.core.memory import Memory
+from autovpn.core.network import UplinkDns
+from autovpn.core.profile import Policy
+from autovpn.core.snapshot import LinkId, Phase, Snapshot
+from autovpn.core.steps import Step, StepKey, StepKind
+from autovpn.core.supervise import Broke, Retry, TunnelEvent
+from autovpn.core.tunnel import Failure, FailureClass, TunnelPhase, TunnelSpec
+from autovpn.core.wanted import TunnelKey, current_tunnel, steps_for
+from autovpn.daemon.lookup import Errand, Lookups
+from autovpn.daemon.machine import Machine
+from autovpn.daemon.moments import Moments
+from autovpn.daemon.plans import Plans
+from autovpn.daemon.tunnels import TunnelStates, jitter
+from autovpn.errors import JournalError
+from autovpn.system.runner import RunResult, UndoContext
+
+log = logging.getLogger(__name__)
+
+QUIET = 0.05
+"""Seconds: the first event after quiet is acted on at once, those of this time after a look are joined into one."""
+
+_SPARED = (StepKind.DNS, StepKind.POSTUP)
+"""The steps whose failure is said but does not take the tunnel down."""
+
+
+class Goal(Enum):
+    """What the daemon is about: running, undoing all before it ends, or ending with everything left in place."""
+
+    RUN = "run"
+    STOP = "stop"
+    RESTART = "restart"
+
+
+class Loop:
+    """The daemon's heart. `policy` is the configuration in force, `decision` and `snapshot` are of the last look."""
+
+    def __init__(self, machine: Machine, policy: Policy) -> None:
+        """Begin with nothing known; `adopt` may add what a dead daemon left."""
+        self.machine = machine
+        self.policy = policy
+        self.memory = Memory()
+        self.decision = Decision()
+        self.snapshot = Snapshot()
+        self.tunnels = TunnelStates()
+        self.complaints: list[str] = []
+        self.goal = Goal.RUN
+        self.looks = 0
+        self.plans = Plans(machine.runner, machine.origin, self._undo_context, self._finished)
+        self.moments = Moments(machine.run_hook, self.complain)
+        self.lookups = Lookups(machine.resolve, self._servers, self.tell_attempt)
+        self._reasons: dict[str, str] = {}
+        self._asked: set[LinkId] = set()
+        self._dns: UplinkDns | None = None
+        self._awake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._looked = asyncio.Condition()
+        self._last_look = float("-inf")
+        self._chores: set[asyncio.Task[None]] = set()
+
+    # -- from outside
+
+    def wake(self) -> None:
+        """Look again, soon."""
+        self._awake.set()
+
+    def tell_attempt(self, key: TunnelKey, instance: str, attempt: int, event: TunnelEvent) -> None:
+        """Take what one attempt of a tunnel has to say; an attempt that is over says nothing any more."""
+        state = self.tunnels.state(key)
+        if (state.instance, state.attempt) == (instance, attempt):
+            self.tunnels.tell(key, event, self.machine.clock())
+            self.wake()
+
+    def note_receipt(self, key: StepKey, receipt: dict[str, Any]) -> None:
+        """Have what has become known of a running tunnel written to the journal."""
+        self._chore(self._note(key, receipt))
+
+    async def _note(self, key: StepKey, receipt: dict[str, Any]) -> None:
+        try:
+            await self.machine.runner.note(key, receipt)
+        except JournalError as error:
+            self.complain(str(error))
+
+    def retry(self) -> None:
+        """Try again what has failed: something changed that may well help."""
+        for key, state in self.tunnels.view().items():
+            if state.phase in (TunnelPhase.FAILED, TunnelPhase.BACKOFF):
+                self.tunnels.tell(key, Retry(), self.machine.clock())
+        self.plans.forget_failures()
+        self.wake()
+
+    def end(self, goal: Goal) -> None:
+        """End the daemon: undo everything first, or leave everything in place."""
+        self.goal = goal
+        self.wake()
+
+    def complain(self, words: str) -> None:
+        """Keep a complaint for `status`; the newest fifty."""
+        log.warning("complaint words=%s", words)
+        self.complaints = [*self.complaints, words][-50:]
+
+    async def fresh_look(self) -> None:
+        """Have the state read and decided on now, and return after it."""
+        before = self.looks
+        self._awake.set()
+        self._urgent.set()
+        await self.when(lambda: self.looks > before)
+
+    async def when(self, settled: Callable[[], bool]) -> None:
+        """Return once a look has made `settled` true."""
+        async with self._looked:
+            await self._looked.wait_for(settled)
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Look until the daemon is to end, and for stopping until nothing of us is left."""
+        await self.look()
+        while not self._is_over():
+            await self._wait()
+            if self.goal is not Goal.RESTART:
+                await self.look()
+        if self.goal is Goal.RESTART:
+            await self.plans.quiesce()
+            await self._remember()
+        await self.moments.finish()
+        self.machine.sessions.close()
+
+    def _is_over(self) -> bool:
+        if self.goal is Goal.RESTART:
+            return True
+        undone = self.plans.is_idle and all(self.plans.is_stuck(name) for name in self.plans.activations())
+        return self.goal is Goal.STOP and undone
+
+    async def _wait(self) -> None:
+        """Wait for news or for the time of the next look; what follows a look closely is joined into one."""
+        next_look = self._next_look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(next_look):
+                await self._awake.wait()
+        rest = self._last_look + QUIET - self.machine.clock()
+        if rest > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), rest)
+        self._awake.clear()
+        self._urgent.clear()
+
+    def _next_look(self) -> float | None:
+        looks = (self.decision.next_look, self.tunnels.next_look(self.policy))
+        return min((look for look in looks if look is not None), default=None)
+
+    async def look(self) -> None:
+        """Read the state, decide, and steer every activation to what is wanted."""
+        self._last_look = now = self.machine.clock()
+        if self._observes_dns():
+            self._dns = await self.machine.dns.original()
+        links = self.machine.kernel.links(self.policy, self._dns)
+        if self.machine.kernel.has_resumed():
+            self.retry()
+        self.machine.sessions.see_links(self.machine.kernel.indexes())
+        self.tunnels.pass_time(self.policy, now)
+        self.tunnels.ended(self._present_tunnels(), now)
+        snapshot = Snapshot(links, self.tunnels.view())
+        self.decision = self._decide(snapshot, now)
+        self.memory = self.decision.memory
+        self._note_reasons()
+        self.snapshot = self.tunnels.settle(self.decision, snapshot, self.policy, now)
+        self.lookups.want(self._errands())
+        self._steer()
+        self.moments.look(self.decision, self.snapshot, self.policy)
+        self._resolve_gateways()
+        await self._remember()
+        self.looks += 1
+        async with self._looked:
+            self._looked.notify_all()
+
+    def _decide(self, snapshot: Snapshot, now: float) -> Decision:
+        """Decide; a daemon that stops wants nothing any more."""
+        if self.goal is Goal.RUN:
+            return decide(snapshot, self.policy, self.memory, now)
+        endings = tuple(Ending(ride.profile, "stop") for ride in self.memory.rides)
+        return Decision(endings=endings, memory=replace(self.memory, rides=()))
+
+    def _note_reasons(self) -> None:
+        """Keep why an activation ended until its undoing is over."""
+        for ending in self.decision.endings:
+            log.info("activation.end profile=%s reason=%s", ending.profile, ending.reason)
+            self._reasons[ending.profile] = ending.reason
+
+    def wanted(self) -> tuple[Step, ...]:
+        """Return the steps that the last look wants."""
+        return steps_for(self.decision, self.snapshot, self.policy, self.plans.applied())
+
+    def whole_plan(self) -> Plan:
+        """Return what would be done now on the whole machine, were nothing under way."""
+        lost = self.machine.sessions.lost()
+        plans = [self.plans.next_plan(activation, steps, lost) for activation, steps in self._targets().items()]
+        return Plan(tuple(change for plan in plans for change in plan.changes))
+
+    def _targets(self) -> dict[str, tuple[Step, ...]]:
+        targets: dict[str, tuple[Step, ...]] = dict.fromkeys(sorted(self.plans.activations()), ())
+        for step in self.wanted():
+            targets[step.activation] = (*targets.get(step.activation, ()), step)
+        return targets
+
+    def _steer(self) -> None:
+        for activation, steps in self._targets().items():
+            self.plans.steer(activation, steps, self.machine.sessions.lost())
+
+    def _undo_context(self, activation: str) -> UndoContext:
+        """Return what the hooks of an undoing are told: the reason, and whether the tunnel still passes packets."""
+        alive = self.machine.sessions.passes_packets(activation)
+        failures = [s.last_failure for (name, _), s in self.tunnels.view().items() if name == activation]
+        lost = next((failure.words for failure in failures if failure), "")
+        return UndoContext(self._reasons.get(activation) or lost or "changed", alive)
+
+    def _present_tunnels(self) -> frozenset[TunnelKey]:
+        """Return the tunnels of which something is, or may be, on the machine."""
+        applied = {(step.activation, step.object) for step in self.plans.applied() if step.kind is StepKind.TUNNEL}
+        busy = {key for key in self.tunnels.view() if self.plans.is_running(key[0])}
+        return frozenset(applied | busy)
+
+    def _finished(self, activation: str, result: RunResult) -> None:
+        """Take the result of a plan: its failure is that of the tunnel's attempt."""
+        for words in result.complaints:
+            self.complain(words)
+        if result.failed and not result.stopped:
+            self._failed(activation, *result.failed)
+        if not self.plans.applied(activation):
+            self._reasons.pop(activation, None)
+        self.wake()
+
+    def _failed(self, activation: str, step: Step, words: str) -> None:
+        self.complain(f"{step}: {words}")
+        current = self._current(self.decision.activation(activation))
+        if current is None or step.kind in _SPARED:
+            return
+        failure = Failure(FailureClass.LOCAL, f"{step.kind.value}: {words}")
+        self.tunnels.tell(current, Broke(failure, jitter()), self.machine.clock())
+
+    def _current(self, activation: Activation | None) -> TunnelKey | None:
+        profile = self.policy.profile(activation.profile) if activation else None
+        spec = current_tunnel(activation, profile, self.tunnels.view()) if activation and profile else None
+        return (profile.name, spec.name) if profile and spec else None
+
+    # -- errands
+
+    def _errands(self) -> list[tuple[Errand, TunnelSpec, str]]:
+        errands: list[tuple[Errand, TunnelSpec, str]] = []
+        for activation in self.decision.activations:
+            key = self._current(activation)
+            profile = self.policy.profile(activation.profile)
+            spec = profile.tunnel(key[1]) if profile and key else None
+            if key is None or spec is None:
+                continue
+            state = self.tunnels.state(key)
+            if state.phase is TunnelPhase.RESOLVING:
+                errands.append(((key, state.instance, state.attempt), spec, activation.uplink_name))
+        return errands
+
+    def _resolve_gateways(self) -> None:
+        """Ask once per usable period for the gateways that a pending rule waits for."""
+        usable = {link.id: link for link in self.snapshot.links if link.is_uplink and link.phase is Phase.USABLE}
+        self._asked &= usable.keys()
+        for judgement in self.decision.judgements:
+            link = usable.get(judgement.link)
+            if judgement.outcome is Outcome.PENDING and link and link.gateways and link.id not in self._asked:
+                self._asked.add(link.id)
+                self._chore(self.machine.resolve_gateways(link))
+
+    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    def _observes_dns(self) -> bool:
+        keys = (condition.key.value for profile in self.policy.profiles for condition in profile.conditions)
+        return any(key.startswith("dns_") for key in keys)
+
+    async def _servers(self) -> tuple[str, ...]:
+        dns = await self.machine.dns.original()
+        return dns.servers if dns else ()
+
+    async def _remember(self) -> None:
+        await self.machine.memories.save(self.memory, self.tunnels.view())

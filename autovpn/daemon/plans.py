@@ -1,0 +1,113 @@
+"""The plans that are being carried out: one at a time for each activation, given up for a newer one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from autovpn.core.diff import Plan
+from autovpn.core.records import Origin
+from autovpn.core.recover import plan_from
+from autovpn.core.steps import Step, StepKey
+from autovpn.system.runner import Runner, RunResult, UndoContext
+
+
+@dataclass(slots=True)
+class _Running:
+    target: tuple[Step, ...]
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[RunResult] | None = None
+
+
+class Plans:
+    """Steers each activation to its target.
+
+    `why` is asked at each undo; `finished` is called in the loop when a plan has come to its end.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        origin: Origin,
+        why: Callable[[str], UndoContext],
+        finished: Callable[[str, RunResult], None],
+    ) -> None:
+        """Begin with no plan running."""
+        self._runner = runner
+        self._origin = origin
+        self._why = why
+        self._finished = finished
+        self._running: dict[str, _Running] = {}
+        self._stuck: dict[str, Plan] = {}
+        self.count = 0
+        """How many plans were begun."""
+
+    def applied(self, activation: str | None = None) -> tuple[Step, ...]:
+        """Return the steps that are, or may be, on the machine."""
+        steps = (entry.step for entry in self._runner.applied)
+        return tuple(step for step in steps if activation in (None, step.activation))
+
+    def activations(self) -> frozenset[str]:
+        """Return the activations that have steps or a running plan."""
+        return frozenset(step.activation for step in self.applied()) | frozenset(self._running)
+
+    def is_running(self, activation: str) -> bool:
+        """Report whether a plan of the activation is being carried out."""
+        return activation in self._running
+
+    @property
+    def is_idle(self) -> bool:
+        """Report whether no plan is being carried out."""
+        return not self._running
+
+    def is_stuck(self, activation: str) -> bool:
+        """Report whether the activation's last plan failed and waits for something to change."""
+        return activation in self._stuck
+
+    def steer(self, activation: str, target: tuple[Step, ...], lost: Collection[StepKey] = ()) -> None:
+        """See to it that the activation reaches its target; a plan for another target is ended first.
+
+        A plan that failed is not tried again as it is: something has to change, or `forget_failures` to be called.
+        """
+        running = self._running.get(activation)
+        if running is not None:
+            if running.target != target:
+                running.stop.set()
+            return
+        plan = self.next_plan(activation, target, lost)
+        if not plan:
+            self._stuck.pop(activation, None)
+        elif self._stuck.get(activation) != plan:
+            self._start(activation, target, plan)
+
+    def next_plan(self, activation: str, target: tuple[Step, ...], lost: Collection[StepKey] = ()) -> Plan:
+        """Return what would be done now."""
+        entries = [entry for entry in self._runner.applied if entry.step.activation == activation]
+        return plan_from(entries, target, self._origin, lost)
+
+    def forget_failures(self) -> None:
+        """Let plans that failed be tried again."""
+        self._stuck.clear()
+
+    async def quiesce(self) -> None:
+        """End every plan, and return when each has come to a safe end."""
+        for running in self._running.values():
+            running.stop.set()
+        tasks = [running.task for running in self._running.values() if running.task]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, activation: str, target: tuple[Step, ...], plan: Plan) -> None:
+        self._stuck.pop(activation, None)
+        self.count += 1
+        running = _Running(target)
+        self._running[activation] = running
+        running.task = asyncio.get_running_loop().create_task(self._runner.run(plan, running.stop, self._why))
+        running.task.add_done_callback(lambda task: self._ended(activation, plan, task))
+
+    def _ended(self, activation: str, plan: Plan, task: asyncio.Task[RunResult]) -> None:
+        del self._running[activation]
+        result = RunResult(stopped=True) if task.cancelled() else task.result()
+        if (result.failed or result.complaints) and not result.stopped:
+            self._stuck[activation] = plan
+        self._finished(activation, result)

@@ -1,0 +1,121 @@
+"""The daemon as a service: takes over what a dead one left, answers signals and requests, and ends in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+
+from autovpn.core.dnschoice import merge
+from autovpn.core.memory import Memory
+from autovpn.core.records import Entry, EntryState
+from autovpn.core.steps import DnsValue, StepKind, TunnelValue
+from autovpn.core.supervise import Adopted
+from autovpn.daemon.commands import Commands
+from autovpn.daemon.executors.tunnel import nonce_of, receipt_of
+from autovpn.daemon.loop import Goal, Loop
+from autovpn.daemon.remember import Remembered, relinked
+from autovpn.daemon.resolver import Backend, MachineResolver
+from autovpn.errors import AutovpnError
+from autovpn.system.control import ControlServer
+from autovpn.system.sdnotify import notify, watchdog_interval
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """Runs a loop with all that surrounds it."""
+
+    def __init__(
+        self, loop: Loop, commands: Commands, control: ControlServer, resolver: MachineResolver, backend: Backend
+    ) -> None:
+        """Put the parts together; `backend` is the one whose file others may write."""
+        self._loop = loop
+        self._commands = commands
+        self._control = control
+        self._resolver = resolver
+        self._backend = backend
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Be the daemon until a signal or a request ends it; `started` is called once it answers."""
+        await self._adopt()
+        self._answer_signals()
+        await self._control.start()
+        self._keep(self._resolver.defend(self._backend, self._loop.wake))
+        self._keep(self._watchdog())
+        notify("READY=1", "STATUS=watching")
+        started()
+        try:
+            await self._loop.run()
+        finally:
+            notify("STOPPING=1")
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._control.stop()
+
+    async def _adopt(self) -> None:
+        """Take over what is still there of the daemon before: its memory, its tunnels, its DNS.
+
+        What is not wanted any more, or is only half there, the first look undoes.
+        """
+        loop = self._loop
+        remembered = await asyncio.to_thread(loop.machine.memories.load)
+        links = loop.machine.kernel.links(loop.policy, None)
+        loop.machine.sessions.see_links(loop.machine.kernel.indexes())
+        applied = loop.machine.runner.applied
+        epochs = [ride.epoch for ride in remembered.memory.rides]
+        loop.memory = relinked(remembered.memory, links) if applied else Memory()
+        loop.memory = replace(loop.memory, next_epoch=max([*epochs, remembered.memory.next_epoch - 1, 0]) + 1)
+        for key, state in remembered.tunnels.items():
+            loop.tunnels.restore(key, state)
+        for entry in applied:
+            if entry.step.kind is StepKind.TUNNEL and entry.state is EntryState.DONE:
+                await self._adopt_tunnel(entry, remembered)
+        wishes = [entry.step.value.wish for entry in applied if isinstance(entry.step.value, DnsValue)]
+        await self._resolver.resume(merge(wishes))
+
+    async def _adopt_tunnel(self, entry: Entry, remembered: Remembered) -> None:
+        loop, step = self._loop, entry.step
+        key = (step.activation, step.object)
+        known = remembered.tunnels.get(key)
+        receipt = receipt_of(entry)
+        if receipt is None or not isinstance(step.value, TunnelValue) or entry.origin != loop.machine.origin:
+            return
+        value, facts = step.value, known.facts if known else None
+        now = loop.machine.clock()
+        # Told first, since the tunnel may say that it is ready before it has been taken over whole.
+        loop.tunnels.tell(key, Adopted(value.instance, value.attempt, value.endpoints, facts), now)
+        try:
+            alive = await loop.machine.sessions.adopt(step, {"nonce": nonce_of(entry), **receipt}, facts)
+        except AutovpnError as error:
+            loop.complain(f"{step}: it could not be taken over: {error}")
+            alive = False
+        log.info("tunnel.adopt activation=%s tunnel=%s alive=%s", *key, alive)
+        if not alive:
+            loop.tunnels.forget(key)
+
+    def _answer_signals(self) -> None:
+        events = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            events.add_signal_handler(number, self._loop.end, Goal.STOP)
+        events.add_signal_handler(signal.SIGUSR2, self._loop.end, Goal.RESTART)
+        events.add_signal_handler(signal.SIGHUP, lambda: self._keep(self._reload()))
+
+    async def _reload(self) -> None:
+        for problem in await self._commands.reload():
+            log.warning("reload.problem what=%s", problem)
+
+    async def _watchdog(self) -> None:
+        interval = watchdog_interval()
+        while interval is not None:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(interval)
+
+    def _keep(self, work: Coroutine[object, object, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

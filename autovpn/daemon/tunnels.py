@@ -1,0 +1,104 @@
+"""How every tunnel is doing: the events of drivers, of decisions and of the clock, folded into their states."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from autovpn.core.decide import Decision
+from autovpn.core.profile import Policy
+from autovpn.core.snapshot import Snapshot
+from autovpn.core.supervise import Broke, Due, Ended, TunnelEvent, supervise
+from autovpn.core.tunnel import Failure, FailureClass, TunnelPhase, TunnelState
+from autovpn.core.wanted import TunnelKey, tunnel_events
+
+log = logging.getLogger(__name__)
+
+GRACE = 2.0
+"""Seconds that a driver has beyond `connect_timeout` to say itself why it did not connect."""
+
+_WAITING = (TunnelPhase.CONNECTING, TunnelPhase.VERIFYING, TunnelPhase.RESOLVING)
+
+
+def jitter() -> float:
+    """Return a factor for a pause, so that the machines of a campus do not all retry in the same second."""
+    return random.uniform(0.75, 1.25)  # noqa: S311 - no secret hangs on it
+
+
+class TunnelStates:
+    """The states of all tunnels that are not at rest."""
+
+    def __init__(self) -> None:
+        """Begin with every tunnel at rest."""
+        self._states: dict[TunnelKey, TunnelState] = {}
+
+    def view(self) -> Mapping[TunnelKey, TunnelState]:
+        """Return the states as they are now."""
+        return MappingProxyType(dict(self._states))
+
+    def state(self, key: TunnelKey) -> TunnelState:
+        """Return one state."""
+        return self._states.get(key, TunnelState())
+
+    def tell(self, key: TunnelKey, event: TunnelEvent, now: float) -> None:
+        """Fold one event."""
+        before = self.state(key)
+        after = supervise(before, event, now)
+        if after.phase is not before.phase:
+            log.info("tunnel.%s activation=%s tunnel=%s attempt=%d", after.phase.value, key[0], key[1], after.attempt)
+        if after.phase is TunnelPhase.REST and after.last_failure is None and not after.attempt:
+            self._states.pop(key, None)
+        else:
+            self._states[key] = after
+
+    def restore(self, key: TunnelKey, state: TunnelState) -> None:
+        """Take over what the daemon before knew of a tunnel that is not running."""
+        if state.phase in (TunnelPhase.BACKOFF, TunnelPhase.FAILED):
+            self._states[key] = state
+
+    def forget(self, key: TunnelKey) -> None:
+        """Let a tunnel that turned out to be gone begin anew."""
+        self._states.pop(key, None)
+
+    def settle(self, decision: Decision, snapshot: Snapshot, policy: Policy, now: float) -> Snapshot:
+        """Tell every tunnel whether it is wanted, until nothing changes any more; return the snapshot after it."""
+        for _ in range(len(policy.profiles) * 4 + 4):
+            before = self.view()
+            for key, event in tunnel_events(decision, replace(snapshot, tunnels=before), policy).items():
+                self.tell(key, event, now)
+            if self.view() == before:
+                break
+        return replace(snapshot, tunnels=self.view())
+
+    def pass_time(self, policy: Policy, now: float) -> None:
+        """Tell the tunnels whose pause is over, and break those that took too long."""
+        for key, state in self.view().items():
+            if state.not_before is not None and state.not_before <= now:
+                self.tell(key, Due(), now)
+            limit = _limit(key, state, policy)
+            if limit is not None and limit <= now:
+                words = f"no answer within {limit - state.since:.0f} s"
+                self.tell(key, Broke(Failure(FailureClass.UNREACHABLE, words), jitter()), now)
+
+    def next_look(self, policy: Policy) -> float | None:
+        """Return when a pause or a deadline ends next."""
+        looks = [state.not_before for state in self._states.values() if state.not_before is not None]
+        looks += [limit for key, state in self._states.items() if (limit := _limit(key, state, policy)) is not None]
+        return min(looks, default=None)
+
+    def ended(self, present: frozenset[TunnelKey], now: float) -> None:
+        """Let the stopping tunnels of which nothing is left come to rest."""
+        for key, state in self.view().items():
+            if state.phase is TunnelPhase.STOPPING and key not in present:
+                self.tell(key, Ended(), now)
+
+
+def _limit(key: TunnelKey, state: TunnelState, policy: Policy) -> float | None:
+    profile = policy.profile(key[0])
+    spec = profile.tunnel(key[1]) if profile else None
+    if spec is None or state.phase not in _WAITING:
+        return None
+    return state.since + spec.connect_timeout + GRACE
