@@ -137,6 +137,7 @@ def rule_row(raw: bytes) -> RuleRow:
         fwmark=_u32(found, abi.FRA_FWMARK),
         fwmask=_u32(found, abi.FRA_FWMASK),
         ipproto=_u8(found, abi.FRA_IP_PROTO),
+        sport=_port_range(found.get(abi.FRA_SPORT_RANGE)),
         dport=_port_range(found.get(abi.FRA_DPORT_RANGE)),
         protocol=_u8(found, abi.FRA_PROTOCOL),
         suppress_prefixlength=None if suppress == _SUPPRESS_NOTHING else suppress,

@@ -101,7 +101,7 @@ class RouteRow:
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """A policy rule; `action` and `protocol` as in fib_rules.h and rtnetlink.h, `dport` an inclusive range."""
+    """A policy rule; numbers as in fib_rules.h and rtnetlink.h, `sport` and `dport` inclusive ranges."""
 
     family: int
     priority: int
@@ -114,6 +114,7 @@ class RuleRow:
     fwmark: int | None = None
     fwmask: int | None = None
     ipproto: int | None = None
+    sport: tuple[int, int] | None = None
     dport: tuple[int, int] | None = None
     protocol: int | None = None
     suppress_prefixlength: int | None = None

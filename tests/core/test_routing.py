@@ -27,6 +27,7 @@ from autovpn.core.routing import (
     guard,
     pin_rules,
     private_lan,
+    query_rules,
     routing_for,
     tunnel_mtu,
     tunnel_routing,
@@ -44,6 +45,7 @@ class Packet:
     bound_to: str | None = None
     ipproto: int = 6
     dport: int = 443
+    sport: int = 50000
 
 
 def way_of(plan: RoutePlan, packet: Packet, *, tunnel_alive: bool = True) -> str:
@@ -67,6 +69,7 @@ def _fits(rule: RuleSpec, packet: Packet) -> bool:
         and rule.oif in (None, packet.bound_to)
         and rule.ipproto in (None, packet.ipproto)
         and rule.dport in (None, packet.dport)
+        and rule.sport in (None, packet.sport)
     )
 
 
@@ -142,6 +145,15 @@ def test_the_guard_lets_out_only_what_is_bound_to_the_uplink(address: str) -> No
     assert way_of(plan, Packet(ip_address(address))) == "unreachable"
     assert way_of(plan, Packet(ip_address(address), bound_to="eth0")) == "unreachable"
     assert way_of(plan, Packet(ip_address(address), bound_to="wlan0")) == "main"
+
+
+def test_our_own_question_gets_past_the_guard_and_no_other_programs() -> None:
+    server = PinnedEndpoint(IPv4Address("192.168.1.1"), 53, "udp")
+    plan = query_rules(server, 40053, PLACE) | guard("wlan0", PLACE)
+    question = Packet(server.address, ipproto=17, dport=53, sport=40053)
+    assert way_of(plan, question) == "main"
+    assert way_of(plan, replace(question, sport=40054)) == "unreachable"
+    assert str(plan.rules[0]) == "8710: from all to 192.168.1.1/32 ipproto 17 sport 40053 dport 53 lookup main"
 
 
 def test_a_full_tunnel_without_ipv6_inside_blocks_ipv6() -> None:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from autovpn.core.routing import (
     choose_table,
     guard,
     pin_rules,
+    query_rules,
     routing_for,
 )
 from autovpn.core.tunnel import PinnedEndpoint, RouteMode
@@ -240,36 +242,74 @@ async def test_a_new_device_of_the_same_tunnel_takes_over_its_routes(laptop: Nam
         assert set(routes.present(rtnl.tables()).routes) == set(after.routes)
 
 
-def echo(world: World) -> socket.socket:
-    """Open a socket on the gateway that the test answers by."""
-    with world.gateway.enter():
-        answering = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        answering.bind((GATEWAY, PORT))
-    answering.settimeout(5)
-    return answering
-
-
-@pytest.mark.parametrize("bound_to", [None, "eth0"])
-@pytest.mark.parametrize("strict", ["0", "1", "2"])
-async def test_answers_come_through_whatever_the_reverse_path_filter(
-    world: World, laptop: Namespace, strict: str, bound_to: str | None
-) -> None:
+@pytest.fixture(params=["0", "1", "2"])
+def reverse_path_filter(laptop: Namespace, request: pytest.FixtureRequest) -> str:
     for name in ("all", "eth0"):
-        laptop.write(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", strict)
-    await full()
-    with echo(world) as gateway, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        if bound_to:
-            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, bound_to.encode())
+        laptop.write(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", request.param)
+    return str(request.param)
+
+
+def answered(world: World, port: int, source_port: int = 0) -> bool:
+    """Report whether the gateway, asked by a socket that is bound to the uplink, is heard."""
+    with world.gateway.enter():
+        gateway = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with gateway, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        gateway.bind((GATEWAY, port))
+        gateway.settimeout(5)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        sender.bind(("", source_port))
         sender.setblocking(False)
-        sender.connect((GATEWAY, PORT))
-        sender.send(b"ping")
+        sender.connect((GATEWAY, port))
+        sender.send(b"question")
         _, laptops = gateway.recvfrom(16)
-        gateway.sendto(b"pong", laptops)
-        wait_until(lambda: _received(sender), "the answer", 2.0)
+        before = dropped(world.laptop)
+        gateway.sendto(b"answer", laptops)
+        wait_until(lambda: _received(sender) or dropped(world.laptop) > before, "the answer, or its drop")
+        return dropped(world.laptop) == before
+
+
+def dropped(laptop: Namespace) -> int:
+    """Return how many packets the reverse path filter has dropped."""
+    names, numbers = laptop.call(Path("/proc/thread-self/net/netstat").read_text).splitlines()[:2]
+    return int(dict(zip(names.split(), numbers.split(), strict=True))["IPReversePathFilter"])
+
+
+async def test_the_tunnels_own_answers_come_in_whatever_the_reverse_path_filter(
+    world: World, reverse_path_filter: str
+) -> None:
+    await full()
+    assert answered(world, PORT)
+
+
+async def test_beside_a_full_tunnel_a_strict_filter_drops_what_answers_a_socket_bound_to_the_uplink(
+    world: World, reverse_path_filter: str
+) -> None:
+    """What the kernel does, and why `query_rules` exists."""
+    await full()
+    assert answered(world, 443) == (reverse_path_filter != "1")
+
+
+async def test_beside_a_guard_any_filter_drops_what_answers_a_socket_bound_to_the_uplink_alone(
+    world: World, reverse_path_filter: str
+) -> None:
+    await routes.apply(guard("eth0", PLACE) | pin_rules(ENDPOINTS, PLACE))
+    assert answered(world, 53) == (reverse_path_filter == "0")
+
+
+async def test_beside_a_guard_our_own_question_is_answered_whatever_the_filter(
+    world: World, laptop: Namespace, reverse_path_filter: str
+) -> None:
+    question = query_rules(PinnedEndpoint(ip_address(GATEWAY), 443, "udp"), 40053, PLACE)
+    await routes.apply(guard("eth0", PLACE) | question)
+    assert answered(world, 443, source_port=40053)
+    assert way_of(laptop, GATEWAY) == "unreachable"
+    with Rtnl.open() as rtnl:
+        assert question.rules[0] in routes.present(rtnl.tables()).rules
+    await routes.remove(question)
 
 
 def _received(receiver: socket.socket) -> bool:
     try:
-        return receiver.recv(16) == b"pong"
+        return receiver.recv(16) == b"answer"
     except BlockingIOError:
         return False
