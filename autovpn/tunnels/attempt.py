@@ -68,7 +68,13 @@ def timed_out(attempt: AnyAttempt, what: str, advice: str = "") -> Step[AnyAttem
     return give_up(attempt, FailureClass.UNREACHABLE, "; ".join(filter(None, (waited, advice, in_words(attempt)))))
 
 
-def ended(attempt: AnyAttempt, program: str, status: int, telltales: Telltales) -> Step[AnyAttempt]:
+def ended(
+    attempt: AnyAttempt,
+    program: str,
+    status: int,
+    telltales: Telltales = (),
+    otherwise: FailureClass = FailureClass.UNREACHABLE,
+) -> Step[AnyAttempt]:
     """End the attempt since its program has, for the reason that the program gave. No status of it means success."""
     how = f"{program} was killed by signal {-status}" if status < 0 else f"{program} ended with status {status}"
     words = in_words(attempt) or how
@@ -78,7 +84,7 @@ def ended(attempt: AnyAttempt, program: str, status: int, telltales: Telltales) 
         return give_up(
             attempt, FailureClass.LOCAL, in_words(attempt) or f"{program} can't be started; is it installed?"
         )
-    return give_up(attempt, meaning(attempt.said, telltales) or FailureClass.UNREACHABLE, words)
+    return give_up(attempt, meaning(attempt.said, telltales) or otherwise, words)
 
 
 def is_deaf(attempt: Attempt, event: DriverEvent) -> bool:

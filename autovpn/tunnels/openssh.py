@@ -201,7 +201,7 @@ def _argv(launch: Launch) -> tuple[str, ...]:
     alias = name if settings.port == DEFAULT_PORT else f"[{name}]:{settings.port}"
     options = {
         "BatchMode": "yes",
-        "ConnectTimeout": str(max(1, int(launch.spec.connect_timeout))),
+        "ConnectTimeout": str(max(1, int(launch.spec.connect_timeout) - 1)),  # its words are better than ours
         "ConnectionAttempts": "1",
         "ControlMaster": "yes",
         "ControlPath": _literal(_control_socket(launch)),

@@ -44,7 +44,7 @@ from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
     Stage,
-    Telltales,
+    device_lost,
     ended,
     give_up,
     heard,
@@ -65,9 +65,6 @@ FRESH = 180.0
 FIRST_LOOK = 0.02
 LAST_LOOK = 1.0
 """The shortest and the longest pause between two looks at the handshakes, in seconds."""
-
-TELLTALES: Telltales = (("", FailureClass.LOCAL),)
-"""wireguard-go never ends for anything that the other side does."""
 
 
 class Carrier(Enum):
@@ -150,6 +147,8 @@ def _device(
             return _configure(state, now) if awaited else (state, ())
         case DeviceRefused(unsupported=unsupported, words=words):
             return _refused(state, words, unsupported=unsupported)
+        case LinkVanished(name) if state.carrier is Carrier.PROGRAM:
+            return device_lost(state, name, now)
         case LinkVanished(name):
             return give_up(state, FailureClass.LOST, f"the device {name} is gone")
 
@@ -165,7 +164,8 @@ def _channel(state: WireguardState, event: Opened | Received, now: float) -> Ste
 def _program(state: WireguardState, event: Line | Exited) -> Step[WireguardState]:
     match event:
         case Exited(status):
-            return ended(state, "wireguard-go", status, TELLTALES)
+            # It never ends for anything that the other side does.
+            return ended(state, "wireguard-go", status, otherwise=FailureClass.LOCAL)
         case Line(text):
             return (state if text.startswith(uapi.NOISE) or not text.strip() else heard(state, text)), ()
 

@@ -12,8 +12,11 @@ Each ends with its world. The office is reached through each once the client rou
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,6 +158,17 @@ class Sshd(Server):
         sshd = shutil.which("sshd") or "/usr/sbin/sshd"  # it insists on its full path
         self.program = self.gateway.spawn_private(sshd, "-D", "-e", "-f", str(self.folder / "sshd_config"))
         wait_until(lambda: self.gateway.call(accepts, GATEWAY, self.ports[0]), "sshd to listen")
+
+    def stop(self) -> None:
+        """End sshd and its sessions, which would go on without it."""
+        if self.program is None:
+            return
+        pid = self.program.pid
+        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        super().stop()
+        for session in map(int, sessions):
+            with suppress(ProcessLookupError):
+                os.kill(session, signal.SIGKILL)
 
     def tunnel_toml(self, name: str) -> str:
         return (

@@ -1,0 +1,190 @@
+"""Drivers without their programs: launches to start from, recorded transcripts to play, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from autovpn.core.driving import (
+    Action,
+    Driver,
+    DriverEvent,
+    Exited,
+    Failed,
+    Launch,
+    Line,
+    Ready,
+    Recovered,
+    Report,
+    Secret,
+    Uplink,
+)
+from autovpn.core.snapshot import LinkId
+from autovpn.core.tunnel import (
+    Endpoint,
+    Facts,
+    OpensshSettings,
+    PinnedEndpoint,
+    TunnelSpec,
+    VpncSettings,
+    WireguardPeer,
+    WireguardSettings,
+)
+from autovpn.tunnels.drivers import DRIVERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+A = TypeVar("A")
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+GATEWAY = IPv4Address("192.0.2.1")
+UPLINK = Uplink(LinkId(2), "eth0")
+TIMEOUT = 30.0
+START = 1000.0
+
+PRIVATE_KEY = "YAnV3d7Aaz0P2CVrmPZXg5mkgPTsVvSRJTJTJTJTJVE="
+SHARED_KEY = "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE="
+PUBLIC_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+PASSWORD = "wonder land"
+SECRETS = (PRIVATE_KEY, SHARED_KEY, PASSWORD, "group secret")
+
+WIREGUARD_FILE = f"""
+[Interface]
+PrivateKey = {PRIVATE_KEY}
+Address = 10.97.0.2/24
+[Peer]
+PublicKey = {PUBLIC_KEY}
+PresharedKey = {SHARED_KEY}
+Endpoint = 192.0.2.1:51820
+AllowedIPs = 10.20.0.0/24
+"""
+
+VPNC_FILE = """IPSec gateway vpn.example
+IPSec ID vpngroup
+IPSec secret group secret
+Xauth username alice
+Xauth password an old one
+Script /usr/share/vpnc-scripts/vpnc-script
+Debug 99
+"""
+
+SETTINGS: dict[str, OpensshSettings | VpncSettings | WireguardSettings] = {
+    "openssh": OpensshSettings(
+        "vpn.example",
+        2222,
+        "root",
+        "/keys/laptop",
+        "/keys/known_hosts",
+        remote_unit=0,
+        address=IPv4Interface("10.98.0.2/30"),
+        peer=IPv4Address("10.98.0.1"),
+    ),
+    "vpnc": VpncSettings("/etc/vpnc/office.conf", "vpn.example"),
+    "wireguard": WireguardSettings(
+        "/etc/wireguard/office.conf",
+        (WireguardPeer(PUBLIC_KEY, (IPv4Network("10.20.0.0/24"),), Endpoint("192.0.2.1", 51820)),),
+        (IPv4Interface("10.97.0.2/24"),),
+        dns=("10.20.0.53",),
+    ),
+}
+FILES = {"/etc/vpnc/office.conf": VPNC_FILE, "/etc/wireguard/office.conf": WIREGUARD_FILE}
+PORTS = {"openssh": (2222, "tcp"), "vpnc": (500, "udp"), "wireguard": (51820, "udp")}
+DEVICES = {"openssh": "tun712345", "vpnc": "avtvpnc", "wireguard": "avtwg"}
+TYPES = tuple(SETTINGS)
+
+
+def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the launch, or of its settings
+    """Return a launch of this type; `changes` are fields of it or of its settings."""
+    settings = SETTINGS[kind]
+    own = {name: value for name, value in changes.items() if name in Launch.__dataclass_fields__}
+    theirs = {name: value for name, value in changes.items() if name not in own}
+    settings = replace(settings, **theirs)
+    port, protocol = PORTS[kind]
+    made = Launch(
+        spec=TunnelSpec("office", kind, settings, DEVICES[kind], connect_timeout=TIMEOUT),
+        uplink=UPLINK,
+        endpoints=(PinnedEndpoint(GATEWAY, port, protocol),),
+        directory="/run/autovpn/t",
+        nonce="0123456789abcdef",
+        notifier=("/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py"),
+        files={path: Secret(text.encode()) for path, text in FILES.items()},
+        password=Secret(PASSWORD.encode() + b"\n") if kind == "vpnc" else None,
+    )
+    return replace(made, **own)
+
+
+def recovered(kind: str, *, pid: int | None = 4711, epoch: float = 0.0) -> Recovered:
+    """Return what the journal would know of such a tunnel."""
+    facts = Facts(DEVICES[kind], (IPv4Interface("10.9.9.9/32"),), dns=("10.20.0.53",))
+    return Recovered(pid, DEVICES[kind], facts, epoch)
+
+
+def transcript(name: str) -> list[DriverEvent]:
+    """Return what the real program did."""
+    return [_event(json.loads(row)) for row in (TRANSCRIPTS / f"{name}.jsonl").read_text().splitlines()]
+
+
+def _event(row: dict[str, Any]) -> DriverEvent:
+    match row:
+        case {"line": text}:
+            return Line(text)
+        case {"report": values}:
+            return Report(values)
+        case _:
+            return Exited(row["exited"])
+
+
+@dataclass
+class Play:
+    """One driver being played to; `now` moves only when told to."""
+
+    launch: Launch
+    now: float = START
+    state: Any = None
+    actions: list[Action] = field(default_factory=list)
+
+    @property
+    def driver(self) -> Driver[Any]:
+        """The driver of the launch's type."""
+        return DRIVERS[self.launch.spec.type]
+
+    def start(self) -> Play:
+        """Start the tunnel."""
+        self.state, actions = self.driver.start(self.launch, self.now)
+        self.actions.extend(actions)
+        return self
+
+    def adopt(self, found: Recovered) -> Play:
+        """Take over the tunnel."""
+        self.state, actions = self.driver.adopt(self.launch, found, self.now)
+        self.actions.extend(actions)
+        return self
+
+    def feed(self, *events: DriverEvent) -> tuple[Action, ...]:
+        """Feed events, and return the actions that they led to."""
+        fresh: list[Action] = []
+        for event in events:
+            self.state, actions = self.driver.feed(self.state, event, self.now)
+            fresh.extend(actions)
+        self.actions.extend(fresh)
+        return tuple(fresh)
+
+    @property
+    def news(self) -> list[Ready | Failed]:
+        """What the driver said of its tunnel."""
+        return news_in(self.actions)
+
+
+def news_in(actions: Iterable[Action]) -> list[Ready | Failed]:
+    """Return what actions say of the tunnel."""
+    return [action for action in actions if isinstance(action, Ready | Failed)]
+
+
+def only(kind: type[A], actions: Iterable[object]) -> A:
+    """Return the one action of a kind."""
+    (found,) = [action for action in actions if isinstance(action, kind)]
+    return found
