@@ -16,7 +16,7 @@ from autovpn.errors import SystemFault
 from autovpn.system.genl import FamilyWatch
 from autovpn.system.rtnl_dump import DumpInterrupted
 from autovpn.system.station import Gone
-from autovpn.system.stations import Stations
+from autovpn.system.stations import PATIENCE, Stations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -92,8 +92,9 @@ class WirelessWatch:
         self,
         families: Families | None = None,
         connect: Callable[[], Awaitable[Source]] = connect,
+        patience: tuple[float, ...] = PATIENCE,
     ) -> None:
-        """Prepare a watch; `open` starts it."""
+        """Prepare a watch; `open` starts it. `patience` is explained in `stations`."""
         self.changed = asyncio.Event()
         self.resyncs = 0
         self.trouble: str | None = None
@@ -101,7 +102,8 @@ class WirelessWatch:
         self._connect = connect
         self._number: int | None = None
         self._following: asyncio.Task[None] | None = None
-        self._stations = Stations()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._stations = Stations(patience)
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
@@ -140,10 +142,10 @@ class WirelessWatch:
             asyncio.get_running_loop().remove_reader(self._families.fileno())
             self._families.close()
             self._families = None
-        following = self._following
+        self._number = None
         self._unfollow()
-        if following is not None:
-            await asyncio.wait([following])
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     def look_again(self, index: int | None = None) -> None:
         """Read one station, or all, as soon as may be. Cheap, so rtnetlink may call it for every link that changes.
@@ -190,19 +192,20 @@ class WirelessWatch:
         self._unfollow()
         if number is not None:
             self._settled.clear()
-            self._following = asyncio.get_running_loop().create_task(self._follow(), name="wireless")
+            self._following = asyncio.get_running_loop().create_task(self._follow(number), name="wireless")
             self._following.add_done_callback(self._ended)
 
     def _unfollow(self) -> None:
         if self._following is not None:
             self._following.cancel()
+            self._ending.add(self._following)
             self._following = None
         self._stations.clear()
         self._set_timers()
         self._publish()
         self._settled.set()
 
-    async def _follow(self) -> None:
+    async def _follow(self, number: int) -> None:
         """Keep a connection to nl80211, and open another one whenever it breaks."""
         losses = 0
         while True:
@@ -210,6 +213,8 @@ class WirelessWatch:
                 await self._serve()
             except* SystemFault as faults:
                 self.trouble = str(faults.exceptions[0])
+            if number != self._number:  # cancelled, and the task group swallowed that: something failed in it as well
+                return
             losses = 0 if self._settled.is_set() else losses + 1
             self.resyncs += 1
             self._settled.clear()
@@ -219,6 +224,7 @@ class WirelessWatch:
 
     def _ended(self, following: asyncio.Task[None]) -> None:
         """Tell the loop's exception handler of a mistake of ours, and those who look that nothing is seen any more."""
+        self._ending.discard(following)
         if following.cancelled() or (error := following.exception()) is None:
             return
         self.trouble = f"watching wireless networks ended by a mistake in autovpn: {error!r}"
