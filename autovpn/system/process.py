@@ -18,6 +18,9 @@ from autovpn.system.procfs import ProcessFacts, carries_nonce, facts_of, find_by
 PATIENCE = 5.0
 """Seconds that a program has between the polite signal and SIGKILL."""
 
+GRACE = 2.0
+"""Seconds that a short program has, once it is out of time or not wanted any more."""
+
 _DEATH_DEADLINE = 5.0
 
 T = TypeVar("T")
@@ -113,6 +116,17 @@ async def stop(process: Process, polite: int | None = signal.SIGTERM, patience: 
     status = await process.wait()
     process.release()
     return status
+
+
+async def put_away(process: Process) -> None:
+    """End a short program and its session, by SIGTERM and then SIGKILL; what has left the session lives on."""
+    if not process.has_ended:
+        process.signal_group(signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await process.wait()
+        await asyncio.to_thread(end_all, process.pid, process.start_time, process.nonce, only_session=True)
+    process.release()
 
 
 def recover(nonce: str, pid: int | None = None, start_time: int | None = None, patience: float = PATIENCE) -> None:

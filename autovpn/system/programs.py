@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from autovpn.system.process import Process, end_all, uncancelled
+from autovpn.system.process import Process, put_away, uncancelled
 from autovpn.system.spawn import Account, spawn
-
-GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL for a program that is out of time."""
 
 _CHUNK = 64 * 1024
 _LAST_CHUNKS = 16  # what a program left in the pipe is at most one; a child of its own may go on filling it
@@ -71,17 +66,7 @@ async def _end_of(process: Process, deadline: float) -> int | None:
     except TimeoutError:
         return None
     finally:
-        await uncancelled(asyncio.ensure_future(_put_away(process)))
-
-
-async def _put_away(process: Process) -> None:
-    if not process.has_ended:
-        process.signal_group(signal.SIGTERM)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE):
-                await process.wait()
-        await asyncio.to_thread(end_all, process.pid, process.start_time, process.nonce, only_session=True)
-    process.release()
+        await uncancelled(asyncio.ensure_future(put_away(process)))
 
 
 class _Output:

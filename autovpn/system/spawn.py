@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autovpn.errors import SystemFault, Unsupported
-from autovpn.system.process import Process, uncancelled
+from autovpn.system.process import Process, put_away, uncancelled
 from autovpn.system.procfs import NONCE_VARIABLE, facts_of
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -64,9 +64,7 @@ async def spawn(  # noqa: PLR0913 (what a process starts with, each named at the
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
         if process := await uncancelled(starting):
-            process.signal_group(signal.SIGKILL)
-            await uncancelled(asyncio.ensure_future(process.wait()))
-            process.release()
+            await uncancelled(asyncio.ensure_future(put_away(process)))
         raise
 
 
