@@ -14,7 +14,7 @@ from typing import Final
 
 from autovpn.errors import SystemFault
 from autovpn.system import rtnl_abi as abi
-from autovpn.system.rtnl_decode import attributes
+from autovpn.system.rtnl_decode import MalformedMessage, attributes
 
 NETLINK_GENERIC: Final = 16  # linux/netlink.h; Python has no name for it
 GENL_ID_CTRL: Final = 16
@@ -99,12 +99,22 @@ def _take(answer: bytes, families: dict[bytes, int]) -> bool:
     start = 0
     while start + abi.MESSAGE_HEADER.size <= len(answer):
         length, kind, *_ = abi.MESSAGE_HEADER.unpack_from(answer, start)
-        if kind == abi.NLMSG_DONE or length < abi.MESSAGE_HEADER.size:
+        if length < abi.MESSAGE_HEADER.size or start + length > len(answer):
+            raise MalformedMessage(f"a netlink message claims {length} bytes of {len(answer) - start}")
+        if kind == abi.NLMSG_DONE:
             return False
-        if kind == abi.NLMSG_ERROR:
-            (number,) = struct.unpack_from("=i", answer, start + abi.MESSAGE_HEADER.size)
-            raise OSError(-number, os.strerror(-number))
-        found = attributes(answer[: start + length], start + abi.MESSAGE_HEADER.size + GENL_HEADER.size)
-        (families[found[CTRL_ATTR_FAMILY_NAME]],) = _U16.unpack(found[CTRL_ATTR_FAMILY_ID])
+        _add(kind, answer[start : start + length], families)
         start += (length + 3) & ~3
     return True
+
+
+def _add(kind: int, message: bytes, families: dict[bytes, int]) -> None:
+    body = abi.MESSAGE_HEADER.size
+    try:
+        if kind == abi.NLMSG_ERROR:
+            (number,) = struct.unpack_from("=i", message, body)
+            raise OSError(-number, os.strerror(-number))
+        found = attributes(message, body + GENL_HEADER.size)
+        (families[found[CTRL_ATTR_FAMILY_NAME]],) = _U16.unpack(found[CTRL_ATTR_FAMILY_ID])
+    except (KeyError, struct.error) as error:
+        raise MalformedMessage("the kernel listed a generic netlink family without name or number") from error
