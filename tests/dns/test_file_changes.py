@@ -25,6 +25,22 @@ async def _next(changes: AsyncIterator[DnsChanged]) -> str:
         return (await anext(changes)).why
 
 
+async def _judged(backend: FileBackend) -> None:
+    """Wait until the watch has looked at what is there now, and made up its mind."""
+    judge, judged, loop = backend._trouble, asyncio.Event(), asyncio.get_running_loop()
+
+    def judge_and_tell() -> str:
+        why = judge()
+        loop.call_soon_threadsafe(judged.set)
+        return why
+
+    backend._trouble = judge_and_tell  # type: ignore[method-assign]
+    async with asyncio.timeout(10):
+        await judged.wait()
+    for _ in range(10):  # for the news to get through, if there is any
+        await asyncio.sleep(0)
+
+
 def _watching(backend: FileBackend) -> aclosing[AsyncGenerator[DnsChanged, None]]:
     return aclosing(backend.changes())
 
@@ -84,6 +100,8 @@ async def test_our_own_changes_are_not_news(scene_of: MakeScene) -> None:
         await backend.apply(dns(LONGER))
         await backend.revert()
         await backend.apply(dns(WORK))
+        await _judged(backend)
+        assert not news.done()
         await _on_disk(scene.path.unlink)
 
         assert "removed or emptied" in await news

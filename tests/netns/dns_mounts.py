@@ -21,7 +21,7 @@ from autovpn.core.dnsstanding import Standing
 from autovpn.core.resolvconf import parse
 from autovpn.dns.file import FileBackend
 from autovpn.errors import Refused, StepFailed
-from autovpn.system.files import Disk, is_mount_point
+from autovpn.system.files import Disk, NameWatch, is_mount_point
 from tests.dns.scene import FOREIGN, LONGER, SHORTER, THEIRS, WORK, Faulty, Plug, PowerCutError, Scene, dns, fingerprint
 from tests.dns.test_file_processes import READER
 
@@ -165,6 +165,12 @@ def a_host_edit_is_noticed(root: Path) -> None:
 
     async def watch(scene: Scene) -> None:
         backend = scene.backend()
+        name = NameWatch(scene.path)
+        for _ in range(3):
+            await asyncio.to_thread((scene.root / "host").write_text, THEIRS)
+            async with asyncio.timeout(10):
+                await name.disturbed()
+        name.close()
         await backend.apply(dns(WORK))
         async with aclosing(backend.changes()) as changes, asyncio.timeout(10):
             news = asyncio.ensure_future(anext(changes))

@@ -95,6 +95,16 @@ class TestWriting:
         assert path.stat().st_ino == inode
         assert {text.rstrip(b"\n") for text in seen} <= {old.rstrip(b"\n"), b"just as long"}
 
+    @pytest.mark.parametrize("old", [b"short\n", b"a much longer text\nof two lines\n"])
+    def test_the_write_that_changes_the_text_does_not_change_the_length(self, tmp_path: Path, old: bytes) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(old)
+        sizes: dict[str, int] = {}
+
+        Disk(lambda what: sizes.setdefault(what, path.stat().st_size)).rewrite(path, b"just as long\n")  # type: ignore[arg-type]
+
+        assert sizes["overwrite"] == max(len(old), len(b"just as long\n"))
+
     def test_rewriting_does_not_go_through_a_symlink(self, tmp_path: Path) -> None:
         (tmp_path / "target").write_text("theirs")
         (tmp_path / "file").symlink_to("target")

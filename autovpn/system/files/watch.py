@@ -13,6 +13,7 @@ _IN_DIRECTORY = (
     | Watched.DELETE
     | Watched.MOVED_FROM
     | Watched.MOVED_TO
+    | Watched.MODIFY
     | Watched.CLOSE_WRITE
     | Watched.ATTRIB
     | Watched.ONLYDIR
@@ -36,12 +37,10 @@ class NameWatch:
 
     def __init__(self, path: Path, *others: str) -> None:
         """Begin to watch. Raises SystemFault where the machine has no watches left."""
-        self._path = path
         self._names = {os.fsencode(name) for name in (path.name, *others)}
         self._queue = Inotify()
         self._directory = self._queue.add(path.parent, _IN_DIRECTORY)
-        self._file: int | None = None
-        self._follow()
+        self._file = self._queue.add(path, _ON_FILE)
 
     def close(self) -> None:
         """Stop watching."""
@@ -53,22 +52,13 @@ class NameWatch:
             await self._readable()
 
     def _concerned(self) -> bool:
-        """Drain the queue; tell whether any of it is about the name, and watch the file that has the name now."""
-        notices = self._queue.read()
-        concerned = any(
+        """Drain the queue; tell whether any of it is about the name."""
+        return any(
             notice.name in self._names
             if notice.watch == self._directory
-            else notice.watch in (self._file, -1)  # -1: overflow
-            for notice in notices
+            else notice.watch in (self._file, -1)  # overflow
+            for notice in self._queue.read()
         )
-        if concerned:
-            self._follow()
-        return concerned
-
-    def _follow(self) -> None:
-        was, self._file = self._file, self._queue.add(self._path, _ON_FILE)
-        if was is not None and was != self._file:
-            self._queue.remove(was)
 
     async def _readable(self) -> None:
         loop = asyncio.get_running_loop()
