@@ -142,12 +142,13 @@ class SetUp:
 class ConfigureWireguard:
     """Set a kernel WireGuard device: keys in `private_key` and `preshared_keys` (by peer), the rest in the open.
 
+    A key that is not given stays as it is.
     `endpoints` are those of the peers that have one, in their order. Peers are added or updated, none is removed; a
     keepalive of None leaves it as it is, 0 turns it off, and turning it on sends one at once.
     """
 
     device: str
-    private_key: Secret
+    private_key: Secret | None
     peers: tuple[WireguardPeer, ...]
     endpoints: tuple[PinnedEndpoint, ...] = ()
     preshared_keys: Mapping[str, Secret] = field(default_factory=dict)

@@ -76,7 +76,8 @@ class Session:
         """Take over a tunnel that outlived its daemon; tell whether it is still alive."""
         if not await self._channels.reattach(receipt):
             return False
-        recovered = Recovered(receipt["pid"], receipt["device"] if receipt["index"] is not None else None, facts)
+        device = receipt["device"] if receipt["index"] is not None else None
+        recovered = Recovered(receipt["pid"], device, facts, epoch=time.time() - time.monotonic())
         self.facts = facts
         self._state, actions = self._driver.adopt(self._launch, recovered, time.monotonic())
         await self._set_off(actions)

@@ -55,7 +55,9 @@ def messages(settings: ConfigureWireguard) -> tuple[wgmsg, ...]:
 
     pyroute2's own `set` waits for its answer in a way that loses a refusal's number, and hides the messages.
     """
-    own: Attributes = [["WGDEVICE_A_PRIVATE_KEY", settings.private_key.reveal().decode()]]
+    own: Attributes = []
+    if settings.private_key is not None:
+        own.append(["WGDEVICE_A_PRIVATE_KEY", settings.private_key.reveal().decode()])
     if settings.listen_port is not None:
         own.append(["WGDEVICE_A_LISTEN_PORT", settings.listen_port])
     endpoints = iter(settings.endpoints)

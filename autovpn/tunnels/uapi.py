@@ -31,10 +31,14 @@ class Answer:
 
 
 def settings(
-    keys: Keys, peers: tuple[WireguardPeer, ...], endpoints: tuple[PinnedEndpoint, ...], listen_port: int | None
+    keys: Keys | None, peers: tuple[WireguardPeer, ...], endpoints: tuple[PinnedEndpoint, ...], listen_port: int | None
 ) -> Secret:
-    """Return the request that adds or updates these peers; `endpoints` are of those that have one, in order."""
-    return Secret("".join(f"{line}\n" for line in ("set=1", *_lines(keys, peers, endpoints, listen_port), "")).encode())
+    """Return the request that adds these peers with their keys, or without keys changes those that are there.
+
+    `endpoints` are of the peers that have one, in order.
+    """
+    own = _own_lines(keys, listen_port) if keys else ()
+    return Secret("".join(f"{line}\n" for line in ("set=1", *own, *_lines(keys, peers, endpoints), "")).encode())
 
 
 def answers(data: bytes) -> tuple[tuple[Answer, ...], bytes]:
@@ -51,23 +55,27 @@ def _answer(text: str) -> Answer:
     return Answer(int(error) if error.lstrip("-").isdecimal() else 1, listed, max(seconds, default=0.0))
 
 
-def _lines(
-    keys: Keys, peers: tuple[WireguardPeer, ...], endpoints: tuple[PinnedEndpoint, ...], listen_port: int | None
-) -> Iterator[str]:
+def _own_lines(keys: Keys, listen_port: int | None) -> Iterator[str]:
     yield f"private_key={_hex(keys.private.reveal())}"
     if listen_port is not None:
         yield f"listen_port={listen_port}"
+
+
+def _lines(keys: Keys | None, peers: tuple[WireguardPeer, ...], endpoints: tuple[PinnedEndpoint, ...]) -> Iterator[str]:
     resolved = iter(endpoints)
     for peer in peers:
         yield f"public_key={_hex(peer.public_key)}"
-        if shared := keys.preshared.get(peer.public_key):
+        if keys is None:
+            yield "update_only=true"
+        elif shared := keys.preshared.get(peer.public_key):
             yield f"preshared_key={_hex(shared.reveal())}"
         if peer.endpoint and (end := next(resolved, None)):
             yield f"endpoint={f'[{end.address}]' if end.address.version == 6 else end.address}:{end.port}"  # noqa: PLR2004 - IPv6
         if peer.keepalive is not None:
             yield f"persistent_keepalive_interval={peer.keepalive}"
-        yield "replace_allowed_ips=true"
-        yield from (f"allowed_ip={prefix}" for prefix in peer.allowed_ips)
+        if keys is not None:
+            yield "replace_allowed_ips=true"
+            yield from (f"allowed_ip={prefix}" for prefix in peer.allowed_ips)
 
 
 def _hex(key: str | bytes) -> str:

@@ -78,8 +78,8 @@ class Carrier(Enum):
 class WireguardState(Attempt):
     """One WireGuard device.
 
-    `configured` says that it has its keys and peers; `pause` is the next one between two looks; `met` is the time of
-    the last handshake that was found at adoption; `unread` is the beginning of an answer.
+    `configured` says that it has its keys and peers, and `keys` holds them until then; `pause` is the next one between
+    two looks; `met` is the time of the last handshake that was found at adoption; `unread` the beginning of an answer.
     """
 
     keys: Keys | None = None
@@ -97,12 +97,16 @@ class WireguardDriver:
     def start(self, launch: Launch, now: float) -> Step[WireguardState]:
         """Ask the kernel for a device."""
         state = WireguardState(launch, now + launch.spec.connect_timeout)
-        keyed, fault = _with_keys(state)
-        if fault:
-            return keyed, fault
-        if len(launch.endpoints) != len(_calling(_settings(launch))):
-            return give_up(keyed, FailureClass.NAME, f"no address is known for {_far_ends(launch)}")
-        return keyed, (CreateDevice("wireguard", launch.spec.device), LookAgainAt(keyed.deadline))
+        settings = _settings(launch)
+        if settings.config not in launch.files:
+            return give_up(state, FailureClass.LOCAL, f"{settings.config} could not be read")
+        keys = keys_in(settings.config, launch.files[settings.config])
+        if isinstance(keys, KeysFault):
+            return give_up(state, FailureClass.LOCAL, keys.words)
+        if len(launch.endpoints) != len(_calling(settings)):
+            return give_up(state, FailureClass.NAME, f"no address is known for {_far_ends(launch)}")
+        create = CreateDevice("wireguard", launch.spec.device)
+        return replace(state, keys=keys), (create, LookAgainAt(state.deadline))
 
     def adopt(self, launch: Launch, recovered: Recovered, now: float) -> Step[WireguardState]:
         """Look when the running device shook hands last; when that is too long ago, have it shake hands again."""
@@ -111,11 +115,8 @@ class WireguardDriver:
         state = WireguardState(launch, deadline, carrier=carrier, configured=True, recovered=recovered)
         if recovered.device is None or recovered.facts is None:
             return give_up(state, FailureClass.LOST, "the tunnel was not up when its daemon ended")
-        keyed, fault = _with_keys(state)
-        if fault:
-            return keyed, fault
         first = QueryWireguard(launch.spec.device) if carrier is Carrier.KERNEL else _open(launch)
-        return keyed, (first, LookAgainAt(deadline))
+        return state, (first, LookAgainAt(deadline))
 
     def feed(self, state: WireguardState, event: DriverEvent, now: float) -> Step[WireguardState]:
         """Take what the kernel or wireguard-go says."""
@@ -180,8 +181,8 @@ def _refused(state: WireguardState, words: str, *, unsupported: bool) -> Step[Wi
 
 def _configure(state: WireguardState, now: float) -> Step[WireguardState]:
     """Give the device its keys and peers, and set it up; a tunnel that calls nobody is then as ready as it can be."""
-    started = replace(state, configured=True)
-    actions: tuple[Action, ...] = (*_set(started, provoke=True), SetUp(state.launch.spec.device))
+    actions: tuple[Action, ...] = (*_set(state, provoke=True), SetUp(state.launch.spec.device))
+    started = replace(state, configured=True, keys=None)
     if not _calling(_settings(state.launch)):
         ready, announced = _ready(started)
         return ready, (*actions, *announced)
@@ -252,10 +253,11 @@ def _uplink_changed(state: WireguardState, event: UplinkChanged) -> Step[Wiregua
 
 
 def _set(state: WireguardState, *, keepalive: int | None = None, provoke: bool = False) -> tuple[Action, ...]:
-    """Return the action that sets keys, peers and endpoints, with this keepalive, a provoking one, or the user's."""
-    settings, launch = _settings(state.launch), state.launch
-    if state.keys is None:
-        return ()
+    """Return the action that sets peers and endpoints, with this keepalive, a provoking one, or the user's.
+
+    The keys go with the first one only.
+    """
+    settings, launch, keys = _settings(state.launch), state.launch, state.keys
 
     def kept(peer: WireguardPeer) -> int:
         if keepalive is not None:
@@ -264,10 +266,17 @@ def _set(state: WireguardState, *, keepalive: int | None = None, provoke: bool =
 
     peers = tuple(replace(peer, keepalive=kept(peer)) for peer in settings.peers)
     if state.carrier is Carrier.PROGRAM:
-        return (Send(CHANNEL, uapi.settings(state.keys, peers, launch.endpoints, settings.listen_port)),)
-    keys = state.keys
-    device = launch.spec.device
-    return (ConfigureWireguard(device, keys.private, peers, launch.endpoints, keys.preshared, settings.listen_port),)
+        return (Send(CHANNEL, uapi.settings(keys, peers, launch.endpoints, settings.listen_port)),)
+    return (
+        ConfigureWireguard(
+            launch.spec.device,
+            keys.private if keys else None,
+            peers,
+            launch.endpoints,
+            keys.preshared if keys else {},
+            settings.listen_port if keys else None,
+        ),
+    )
 
 
 def _query(state: WireguardState) -> tuple[Action, ...]:
@@ -278,16 +287,6 @@ def _query(state: WireguardState) -> tuple[Action, ...]:
 
 def _open(launch: Launch) -> Open:
     return Open(CHANNEL, f"{SOCKETS}/{launch.spec.device}.sock")
-
-
-def _with_keys(state: WireguardState) -> Step[WireguardState]:
-    settings = _settings(state.launch)
-    if settings.config not in state.launch.files:
-        return give_up(state, FailureClass.LOCAL, f"{settings.config} could not be read")
-    keys = keys_in(settings.config, state.launch.files[settings.config])
-    if isinstance(keys, KeysFault):
-        return give_up(state, FailureClass.LOCAL, keys.words)
-    return replace(state, keys=keys), ()
 
 
 def _facts(launch: Launch, settings: WireguardSettings) -> Facts:

@@ -143,7 +143,7 @@ async def test_a_tunnel_that_was_left_running_is_adopted_and_never_stops_carryin
     assert isinstance(ready, Ready), ready
     address(ready, OFFICE_NETWORK)
     receipt = first.leave()
-    async with Work(launch_for(server, directory)) as second:
+    async with Work(replace(launch_for(server, directory), files={}, password=None)) as second:
         recovered = Recovered(receipt["pid"], ready.facts.device, ready.facts, time.time() - time.monotonic())
         adopted = await (await second.adopt(receipt, recovered)).news()
         assert adopted == Ready(ready.facts)

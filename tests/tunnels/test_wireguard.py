@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
@@ -106,6 +107,7 @@ def test_the_kernel_is_asked_first() -> None:
 def test_a_device_gets_its_keys_before_it_is_set_up_and_then_has_a_reason_to_shake_hands() -> None:
     configure, up, look = Play(launch("wireguard")).start().feed(DeviceCreated(DEVICE))
     assert isinstance(configure, ConfigureWireguard)
+    assert configure.private_key is not None
     assert configure.private_key.reveal() == PRIVATE_KEY.encode()
     assert configure.preshared_keys[PUBLIC_KEY].reveal() == SHARED_KEY.encode()
     assert configure.endpoints == launch("wireguard").endpoints
@@ -264,6 +266,17 @@ def test_an_address_that_does_not_resolve_any_more_keeps_the_last_good_one() -> 
 def test_an_uplink_that_changes_before_the_device_is_there_needs_nothing() -> None:
     play = Play(launch("wireguard")).start()
     assert play.feed(UplinkChanged(UPLINK, launch("wireguard").endpoints)) == ()
+
+
+@pytest.mark.parametrize("begin", [on_kernel, on_program])
+def test_the_keys_are_handed_over_once(begin: Callable[[], Play]) -> None:
+    play = begin()
+    before = len(play.actions)
+    play.feed(WireguardStatus(0.0, 92, 180), UplinkChanged(UPLINK, play.launch.endpoints))
+    for action in play.actions[before:]:
+        assert not isinstance(action, ConfigureWireguard) or (action.private_key, action.preshared_keys) == (None, {})
+        assert not isinstance(action, Send) or not re.search(rb"private|preshared|allowed", action.data.reveal())
+    assert "Keys" not in repr(play.state)
 
 
 # -- adoption
