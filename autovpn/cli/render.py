@@ -1,0 +1,90 @@
+"""`explain`, `plan` and `check` for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from autovpn.cli.document import Block, Row, Table, Tone
+
+Dict = dict[str, Any]
+
+VERDICT_TONES = {"yes": Tone.GOOD, "no": Tone.BAD, "not known yet": Tone.WARN, "not observed": Tone.WARN}
+MATCHES = {"yes": "would match too", "no": "does not match", "not known yet": "is not decided yet"}
+SIGNS = {"do": ("+", Tone.GOOD), "undo": ("-", Tone.BAD), "amend": ("~", Tone.WARN)}
+
+
+def render_explain(report: Dict) -> list[Block]:
+    """Return what `autovpn explain` prints: each uplink, then its profiles in the order in which they are tried."""
+    blocks = []
+    for uplink in report["uplinks"]:
+        blocks.append(_judgement(uplink))
+        blocks += [_profile(number, profile) for number, profile in enumerate(uplink["profiles"], 1)]
+    return blocks or [Block("no uplinks", "no link that could be one is there", Tone.FAINT)]
+
+
+def _judgement(uplink: Dict) -> Block:
+    network = f"{uplink['network']}: " if uplink["network"] else ""
+    outcome = str(uplink["outcome"] or uplink["phase"])
+    body = [Row("why", uplink["reason"])]
+    if evidence := uplink.get("evidence"):
+        body.append(Row("evidence", f"{evidence['grade']}: {evidence['why']}"))
+    if (role := uplink.get("role")) and role["reason"] != uplink["reason"]:
+        body.append(Row("role", f"{role['word']}: {role['reason']}"))
+    if uplink["ssid_hex"]:
+        body.append(Row("SSID", f"in hex {uplink['ssid_hex']}"))
+    tone = Tone.GOOD if uplink["outcome"] == "connect" else Tone.PLAIN
+    return Block(uplink["name"], f"{network}{outcome}", tone, body)
+
+
+def _profile(number: int, profile: Dict) -> Block:
+    chosen = profile["chosen"]
+    verdict = "is chosen" if chosen else MATCHES.get(profile["matches"], "")
+    tone = Tone.GOOD if chosen else Tone.FAINT
+    body: list[Row | Table] = [Row("action", profile["action"]), Row("why", profile["reason"])]
+    if profile["needs_evidence"] != "none":
+        body.append(Row("needs", f"{profile['needs_evidence']} evidence, since it wants no tunnel"))
+    body += [Row("to win", wish) for wish in profile["to_win"]]
+    if profile["conditions"]:
+        body.append(_conditions(profile["conditions"]))
+    return Block(f"{number}. {profile['name']}", verdict, tone, body, depth=1)
+
+
+def _conditions(conditions: list[Dict]) -> Table:
+    rows = [[c["key"], ("not " if c["negated"] else "") + c["wanted"], c["observed"], c["verdict"]] for c in conditions]
+    tones = [VERDICT_TONES.get(condition["verdict"], Tone.PLAIN) for condition in conditions]
+    return Table(["condition", "wanted", "observed", "verdict"], rows, tones)
+
+
+def render_plan(report: Dict) -> list[Block]:
+    """Return what `autovpn plan` prints: the changes in the order in which they would be made."""
+    changes = report["changes"]
+    if not changes:
+        return [Block("nothing to do", "the machine is as it is wanted", Tone.GOOD)]
+    rows, tones = [], []
+    for change in changes:
+        sign, tone = SIGNS[change["change"]]
+        was = f" (was: {change['was']})" if change["was"] else ""
+        rows.append([sign, change["kind"], change["activation"], change["what"] + was])
+        tones.append(tone)
+    count = f"{len(changes)} change{'s' if len(changes) > 1 else ''}"
+    return [Block("plan", f"{count}, in this order", body=[Table(["", "step", "profile", "what"], rows, tones)])]
+
+
+def render_check(report: Dict) -> list[Block]:
+    """Return what `autovpn check` prints: every problem, every note, and a verdict."""
+    count = len(report["problems"])
+    body = [Row("problem", problem, Tone.BAD) for problem in report["problems"]]
+    body += [Row("note", note, Tone.WARN) for note in report["notes"]]
+    if not count:
+        verdict, tone = f"fine: {_count(report['profiles'], 'profile')}", Tone.GOOD
+    elif report["usable"]:
+        verdict, tone = f"{_count(report['problems'], 'problem')}; the rest would be used", Tone.WARN
+    else:
+        verdict, tone = f"{_count(report['problems'], 'problem')}; nothing of it would be used", Tone.BAD
+    return [Block(report["directory"], verdict, tone, body)]
+
+
+def _count(things: Iterable[object], noun: str) -> str:
+    number = len(list(things))
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,44 @@
+"""What a user can do about a tunnel that failed: one or two sentences for each class of failure."""
+
+from __future__ import annotations
+
+from autovpn.core.tunnel import Failure, FailureClass, TunnelSpec
+from autovpn.core.tunnel import OpensshSettings as Openssh
+from autovpn.core.tunnel import VpncSettings as Vpnc
+from autovpn.core.tunnel import WireguardSettings as Wireguard
+
+_ONCE = "It is tried once only, so that no account is locked; after mending it: autovpn up {profile}"
+
+_GENERAL = {
+    FailureClass.AUTH: f"The far end refuses the credentials. {_ONCE}",
+    FailureClass.TRUST: "The far end could not prove who it is: another machine may stand in its place. Compare its "
+    "key or certificate with what its administrator gives you before you accept it",
+    FailureClass.UNREACHABLE: "Nothing answered. Check the address and the port; this network may block them, and "
+    "a second tunnel of the profile, on TCP port 443, often gets through",
+    FailureClass.NAME: "The name of the far end can't be resolved through this network's own DNS. Check its spelling, "
+    "or give an address; behind a captive portal, log in there first",
+    FailureClass.LOCAL: "Something on this machine is in the way: a missing program, module, file or permission. "
+    "The words above name it; 'autovpn check' may name more",
+    FailureClass.LOST: "It was up and stopped answering. It comes back by itself when the network does; where this "
+    "happens again and again, shorten its keepalive",
+}
+
+_BY_TYPE: dict[tuple[FailureClass, type], str] = {
+    (FailureClass.AUTH, Openssh): "The server accepts none of our keys. Try, as root: ssh -v -i IDENTITY USER@HOST; "
+    f"and look for the key in the server's authorized_keys. {_ONCE}",
+    (FailureClass.AUTH, Vpnc): "The gateway refuses the group's secret or the user's password. Check 'IPSec secret', "
+    f"'Xauth username' and the password's file. {_ONCE}",
+    (FailureClass.AUTH, Wireguard): f"The keys do not fit the peer's. Compare both sides' public keys. {_ONCE}",
+    (FailureClass.TRUST, Openssh): "The server's host key is not the one in known_hosts. Compare fingerprints with "
+    "its administrator (ssh-keygen -l) before you change known_hosts; until then nothing is sent to it",
+    (FailureClass.UNREACHABLE, Wireguard): "No handshake was answered. WireGuard is silent about every mistake: check "
+    "the endpoint, that UDP gets through here, both sides' public keys, and this machine's clock",
+    (FailureClass.UNREACHABLE, Vpnc): "The gateway does not answer. Check 'IPSec gateway', and that UDP ports 500 and "
+    "4500 get through here; a wrong 'IPSec ID' can look the same",
+}
+
+
+def advice(failure: Failure, spec: TunnelSpec | None, profile: str = "PROFILE") -> str:
+    """Return what to do about a failure of this tunnel; `spec` is None when its configuration is gone."""
+    special = _BY_TYPE.get((failure.kind, type(spec.settings))) if spec else None
+    return (special or _GENERAL[failure.kind]).format(profile=profile)
