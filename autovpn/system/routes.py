@@ -16,7 +16,6 @@ from autovpn.system.netlink import ask, requests
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from autovpn.core.network import IPNetwork
     from autovpn.system.rtnl_rows import RouteRow, RuleRow, Tables
 
 _FAMILIES: Final[dict[int, int]] = {4: AF_INET, 6: AF_INET6}
@@ -63,9 +62,7 @@ async def amend(before: RoutePlan, after: RoutePlan) -> None:
         SystemFault: as `apply` and `remove`.
     """
     await apply(after)
-    gone = before - after
-    replaced = set(map(_place_of, after.routes))
-    await remove(RoutePlan(gone.rules, tuple(route for route in gone.routes if _place_of(route) not in replaced)))
+    await remove(before - after)
 
 
 def present(tables: Tables) -> RoutePlan:
@@ -98,11 +95,6 @@ def _kernel_has_ipv6() -> bool:
     except OSError as error:
         return error.errno != errno.EAFNOSUPPORT
     return True
-
-
-def _place_of(route: RouteSpec) -> tuple[int, int, IPNetwork | None, int]:
-    """What a table tells its routes apart by: one that agrees in it has been replaced, and must not be removed."""
-    return route.family, route.table, route.dst, route.metric
 
 
 def _rule_fields(rule: RuleSpec) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class ScriptedKernel:
     def __init__(self) -> None:
         self.tables: dict[int, list[bytes]] = {abi.RTM_GETLINK: [link(1, "lo"), link(2)]}
         self.dumps = 0
+        self.settled = False
         self.before_dump: Callable[[int], None] = lambda _: None
 
     def dump(self, kind: int) -> list[bytes]:
@@ -56,7 +57,7 @@ class ScriptedKernel:
         return list(self.tables.get(kind, []))
 
     def wait_for_changes(self) -> None:
-        pass
+        self.settled = True
 
     def close(self) -> None:
         pass
@@ -181,6 +182,20 @@ def test_routes_and_rules_are_dumped_only_when_an_event_said_so(machine: Fixture
     machine.put(route(2))
     machine.rtnl.drain()
     assert [row.oif for row in machine.rtnl.tables().routes] == [2]
+
+
+def test_routes_are_dumped_only_after_the_change_that_was_announced(machine: Fixture) -> None:
+    """A link is said to go down before its routes are dropped, and a dump in between would have them for ever."""
+    order: list[bool] = []
+    machine.kernel.before_dump = lambda kind: order.append(machine.kernel.settled) if kind == abi.RTM_GETROUTE else None
+    machine.rtnl.tables()
+    assert order == [True]
+
+
+def test_a_link_is_the_same_after_a_resync(machine: Fixture) -> None:
+    before = machine.rtnl.tables().links[2].id
+    machine.rtnl.resync()
+    assert machine.rtnl.tables().links[2].id == before
 
 
 def test_an_object_that_makes_no_sense_is_asked_for_again_and_then_left_out(machine: Fixture) -> None:
