@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from autovpn.config.context import Context
-from autovpn.config.report import printable
+from autovpn.core.escape import show_ssid
 from autovpn.core.network import Grade
 from autovpn.core.profile import Action, Condition, Key, Profile
 from autovpn.core.shadow import shadows
@@ -79,7 +79,7 @@ def advise_on_look_alikes(profiles: tuple[Profile, ...], contexts: dict[str, Con
                 if other != ssid:
                     contexts[profile.name].note(
                         ("match", key),
-                        f"{_shown(ssid)} looks like {_shown(other)} in '{where}', but is another network",
+                        f"{show_ssid(ssid)} looks like {show_ssid(other)} in '{where}', but is another network",
                         "SSIDs are compared byte by byte",
                     )
             others.setdefault(ssid, profile.name)
@@ -95,7 +95,3 @@ def _ssids(conditions: tuple[Condition, ...]) -> Iterator[tuple[bytes, str]]:
 
 def _skeleton(ssid: bytes) -> str:
     return unicodedata.normalize("NFKC", ssid.decode("utf-8", "backslashreplace")).casefold().strip("\0 \t\r\n")
-
-
-def _shown(ssid: bytes) -> str:
-    return f"'{printable(ssid.decode('utf-8', 'backslashreplace'))}'"

@@ -11,7 +11,8 @@ from pathlib import Path
 from autovpn.config.files import Files, told
 from autovpn.config.locate import KeyPath
 from autovpn.config.programs import Programs, find_program
-from autovpn.config.report import Document, Report, printable
+from autovpn.config.report import Document, Report
+from autovpn.core.escape import show_text
 from autovpn.core.tunnel import SecretRef
 from autovpn.errors import Refused
 
@@ -115,4 +116,4 @@ class Context:
     def _note_link(self, key: KeyPath, path: str) -> None:
         if os.path.islink(path):  # noqa: PTH114  # a path from a file is text
             target = os.path.realpath(path)
-            self.note(key, f"{printable(path)} is a symbolic link to {printable(target)}, which was read")
+            self.note(key, f"{show_text(path)} is a symbolic link to {show_text(target)}, which was read")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from autovpn.config.report import printable
+from autovpn.core.escape import show_text
 from autovpn.core.ownership import distrust_file, distrust_folder
 from autovpn.errors import Refused
 
@@ -172,4 +172,4 @@ def reason(error: OSError | ValueError) -> str:
 
 def told(refused: Refused) -> tuple[str, str]:
     """Return what is wrong with a file, and what would help, fit to be printed."""
-    return f"{printable(refused.what)} {printable(refused.why)}", printable(refused.hint)
+    return f"{show_text(refused.what)} {show_text(refused.why)}", show_text(refused.hint)

@@ -8,7 +8,8 @@ from pathlib import Path
 from autovpn.config.context import Context
 from autovpn.config.model import HookTable
 from autovpn.config.problems import nearest
-from autovpn.config.report import printable
+from autovpn.config.report import quoted
+from autovpn.core.escape import show_text
 from autovpn.core.profile import Event, Hook, OnFail
 
 _LEFTOVERS = ("~", ".bak", ".orig", ".rej", ".dpkg-old", ".dpkg-new", ".dpkg-dist", ".rpmsave", ".rpmnew")
@@ -23,7 +24,7 @@ def _listed(number: int, table: HookTable, context: Context, timeout: float) -> 
     key = ("hooks", number)
     context.check_program((*key, "run"), table.run[0])
     if table.user is not None and not context.environment.has_user(table.user):
-        context.warn((*key, "user"), f"there is no user {printable(table.user)!r}", "name an existing one")
+        context.warn((*key, "user"), f"there is no user {quoted(table.user)}", "name an existing one")
     if table.on_fail == "abort" and table.on != "preup":
         context.warn((*key, "on_fail"), f"nothing can be aborted at {table.on}", "only preup can stop a start")
     return Hook(
@@ -44,7 +45,7 @@ def folder_hooks(root: Path, context: Context, timeout: float) -> tuple[Hook, ..
     known = {f"{event.value}.d": event for event in Event}
     for name in _names(folder):
         if name.endswith(".d") and name not in known:
-            context.report.warn(printable(str(folder / name)), "is named for no event", nearest(name, known))
+            context.report.warn(show_text(str(folder / name)), "is named for no event", nearest(name, known))
     lying = (
         _lying(folder / name / file, event, context, timeout)
         for name, event in known.items()
@@ -58,7 +59,7 @@ def _lying(path: Path, event: Event, context: Context, timeout: float) -> Hook |
         return None
     if problem := context.programs.problem(str(path)):
         what, meant = problem
-        context.report.warn(printable(str(path)), f"is not run: {what}", meant)
+        context.report.warn(show_text(str(path)), f"is not run: {what}", meant)
         return None
     return Hook(event=event, run=(str(path),), timeout=timeout)
 

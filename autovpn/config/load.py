@@ -22,7 +22,8 @@ from autovpn.config.hooks import folder_hooks
 from autovpn.config.model import MainFile, ProfileFile
 from autovpn.config.problems import nearest, report_errors
 from autovpn.config.programs import Programs
-from autovpn.config.report import Document, Report, printable
+from autovpn.config.report import Document, Report
+from autovpn.core.escape import show_text
 from autovpn.core.profile import Policy, Profile
 from autovpn.core.tunnel import TunnelSpec
 from autovpn.errors import Refused
@@ -77,7 +78,7 @@ class _Load:
 
     def loaded(self) -> Loaded:
         if not self.root.exists():
-            self.report.note(printable(str(self.root)), "does not exist, so there is nothing to do on any network")
+            self.report.note(show_text(str(self.root)), "does not exist, so there is nothing to do on any network")
             return Loaded(Policy(), (), tuple(self.report.notes))
         main = self._main()
         sources = [source for path in self._profile_paths() if (source := self._source(path)) is not None]
@@ -110,11 +111,11 @@ class _Load:
         except FileNotFoundError:
             names = []
         except OSError as error:
-            self.report.refuse(printable(str(folder)), f"can't be listed: {error.strerror}")
+            self.report.refuse(show_text(str(folder)), f"can't be listed: {error.strerror}")
             return
         found = sorted((name for name in names if name.endswith(".toml") and name[0] != "."), key=os.fsencode)
         if not found:
-            self.report.note(printable(str(folder)), "holds no profile (*.toml), so no network matches")
+            self.report.note(show_text(str(folder)), "holds no profile (*.toml), so no network matches")
         yield from (folder / name for name in found)
 
     def _source(self, path: Path) -> _ProfileSource | None:
@@ -122,7 +123,7 @@ class _Load:
         try:
             valid_name(name)
         except ValueError as error:
-            self.report.refuse(printable(str(path)), str(error), "rename the file")
+            self.report.refuse(show_text(str(path)), str(error), "rename the file")
         document = self._document(path)
         if document is None:
             self.unread = True
@@ -135,20 +136,20 @@ class _Load:
         return _ProfileSource(name, file, self._context(document))
 
     def _document(self, path: Path) -> Document | None:
-        place = printable(str(path))
+        place = show_text(str(path))
         try:
             text = self.files.read(path)
             data = tomli.loads(text)
         except Refused as refused:
-            self.report.refuse(place, printable(refused.why), refused.hint)
+            self.report.refuse(place, show_text(refused.why), refused.hint)
         except tomli.TOMLDecodeError as error:
-            self.report.refuse(f"{place}:{error.lineno}", f"is not TOML: {printable(error.msg)} (column {error.colno})")
+            self.report.refuse(f"{place}:{error.lineno}", f"is not TOML: {show_text(error.msg)} (column {error.colno})")
         except (RecursionError, ValueError):
             # Arrays nested a thousand deep and numbers of a thousand digits end in Python's own limits.
             self.report.refuse(place, "is not TOML that anyone wrote: it is nested too deeply or a number is too long")
         else:
             if path.is_symlink():
-                self.report.note(place, f"is a symbolic link to {printable(os.path.realpath(path))}, which was read")
+                self.report.note(place, f"is a symbolic link to {show_text(os.path.realpath(path))}, which was read")
             return Document(path, text, data)
         return None
 

@@ -125,8 +125,10 @@ class _Locator:
     def _record(self, path: KeyPath) -> None:
         """Note the present line for a path, and for each table around it that was not seen before."""
         line = bisect_right(self._newlines, self.at - 1) + 1
-        for length in range(1, len(path) + 1):
-            self.lines.setdefault(path[:length], line)
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                break
+            self.lines[path[:length]] = line
 
     def _ended(self) -> bool:
         self._skip(_BLANK)

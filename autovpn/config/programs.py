@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from autovpn.config.files import Files, told
-from autovpn.config.report import printable
+from autovpn.config.report import quoted
+from autovpn.core.escape import show_text
 from autovpn.errors import Refused
 
 PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -44,10 +45,10 @@ class Programs:
         if program.startswith("/"):
             return self._judge(program)
         if "/" in program:
-            return f"the program {printable(program)!r} is relative to no folder", "write its whole path"
+            return f"the program {quoted(program)} is relative to no folder", "write its whole path"
         found = self.which(program) if program else None
         if found is None:
-            return f"the program {printable(program)!r} is not installed", "install it, or write its whole path"
+            return f"the program {quoted(program)} is not installed", "install it, or write its whole path"
         return self._judge(found)
 
     def _judge(self, path: str) -> Problem | None:
@@ -56,9 +57,9 @@ class Programs:
         except Refused as refused:
             return told(refused)
         if not status.st_mode & 0o111:
-            return f"{printable(path)} is not executable", "chmod +x it"
+            return f"{show_text(path)} is not executable", "chmod +x it"
         if first.startswith(b"#!") and (words := first[2:].split()):
             interpreter = os.fsdecode(words[0])
             if not os.access(interpreter, os.X_OK):
-                return f"{printable(path)} needs the interpreter {printable(interpreter)}, which is not installed", ""
+                return f"{show_text(path)} needs the interpreter {show_text(interpreter)}, which is not installed", ""
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autovpn.config.locate import KeyPath, line_of, lines_of
+from autovpn.core.escape import show_text
 
 LONGEST_QUOTE = 60
 
@@ -29,7 +30,7 @@ class Document:
 
     def place(self, key: KeyPath = ()) -> str:
         """Return `file:line: key`, or the file alone for what concerns the whole of it."""
-        file = printable(str(self.path))
+        file = show_text(str(self.path))
         return f"{file}:{self.line(key)}: {dotted(key)}" if key else file
 
 
@@ -65,17 +66,10 @@ def _sentence(place: str, what: str, meant: str) -> str:
 
 def dotted(key: KeyPath) -> str:
     """Return a path as the user writes it, without the indexes that the line tells already."""
-    return ".".join(printable(part) for part in key if isinstance(part, str))
-
-
-def printable(text: str) -> str:
-    """Return text with everything escaped that could move a terminal's cursor or isn't UTF-8."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return ".".join(show_text(part) for part in key if isinstance(part, str))
 
 
 def quoted(value: object) -> str:
     """Return a value from a file for use in a sentence: escaped, in quotes, and cut when long."""
     text = value if isinstance(value, str) else str(value)
-    return repr(text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…")
+    return "'" + show_text(text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…") + "'"

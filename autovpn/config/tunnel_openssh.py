@@ -11,9 +11,10 @@ from pydantic import Field, PlainValidator, model_validator
 from autovpn.config.context import Context
 from autovpn.config.fields import Address, FilePath, InterfaceAddress, Table, text
 from autovpn.config.locate import KeyPath
-from autovpn.config.report import printable, quoted
+from autovpn.config.report import quoted
 from autovpn.config.ssh_config import Destination, destination
 from autovpn.config.tunnel import Reading, TunnelTable
+from autovpn.core.escape import show_text
 from autovpn.core.tunnel import OpensshSettings, RouteMode, SshForward
 
 SSH_PORT = 22
@@ -102,6 +103,9 @@ class OpensshTunnel(TunnelTable):
 
     def read(self, context: Context, key: KeyPath) -> Reading | None:
         """Check the files that ssh will read, and find where an alias leads."""
+        if self.password:
+            meant = "use a key without one ('identity'), for this tunnel alone"
+            context.refuse((*key, "password"), "ssh can't be given a password or passphrase", meant)
         identity, known_hosts, config = (
             context.resolve(path) if path else None for path in (self.identity, self.known_hosts, self.config)
         )
@@ -119,7 +123,7 @@ class OpensshTunnel(TunnelTable):
             for word_ in found.opaque:
                 context.note(
                     (*key, "config"),
-                    f"{printable(config)} uses '{word_}', which is not followed",
+                    f"{show_text(config)} uses '{word_}', which is not followed",
                     "the tunnel's own packets are expected to go to 'host' and 'port'",
                 )
         settings = OpensshSettings(

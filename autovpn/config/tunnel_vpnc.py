@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 from autovpn.config.context import Context
 from autovpn.config.fields import FilePath
 from autovpn.config.locate import KeyPath
-from autovpn.config.report import printable, quoted
+from autovpn.config.report import quoted
 from autovpn.config.tunnel import Reading, TunnelTable
+from autovpn.core.escape import show_text
 from autovpn.core.tunnel import VpncSettings
 
 OWNED = (
@@ -21,7 +22,9 @@ OWNED = (
     "Interface mode",
     "Local Port",
     "Password helper",
+    "Debug",
 )
+XAUTH = ("Xauth password", "Xauth obfuscated password")  # they give way to the profile's own password
 _GATEWAY = "ipsec gateway"
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")
 
@@ -42,15 +45,15 @@ class VpncTunnel(TunnelTable):
             return None
         gateway = None
         for number, line in enumerate(text.splitlines(), 1):
-            place = f"{printable(path)}:{number}"
-            if owned := _starts_with(line, OWNED):
+            place = f"{show_text(path)}:{number}"
+            if owned := _starts_with(line, OWNED + (XAUTH if self.password else ())):
                 context.report.note(place, f"'{owned}' is replaced by our own when the tunnel starts")
             elif _starts_with(line, (_GATEWAY,)):
                 gateway = line.strip()[len(_GATEWAY) :].strip()
                 if not _HOST.fullmatch(gateway):
                     context.report.refuse(place, f"{quoted(gateway)} is neither a host's name nor an address")
         if gateway is None:
-            context.report.refuse(printable(path), "names no gateway", "add a line 'IPSec gateway HOST'")
+            context.report.refuse(show_text(path), "names no gateway", "add a line 'IPSec gateway HOST'")
         return Reading(VpncSettings(config=path, gateway=gateway), files=(path,))
 
 

@@ -8,8 +8,8 @@ from autovpn.config import wgquick
 from autovpn.config.context import Context
 from autovpn.config.fields import FilePath
 from autovpn.config.locate import KeyPath
-from autovpn.config.report import printable
 from autovpn.config.tunnel import Reading, TunnelTable
+from autovpn.core.escape import show_text
 from autovpn.core.tunnel import RouteMode, WireguardSettings
 
 
@@ -28,9 +28,9 @@ class WireguardTunnel(TunnelTable):
             return None
         found = wgquick.parse(text, path)
         for remark in found.problems:
-            context.report.refuse(f"{printable(path)}:{remark.line}", remark.text)
+            context.report.refuse(f"{show_text(path)}:{remark.line}", remark.text)
         for remark in found.notes:
-            context.report.note(f"{printable(path)}:{remark.line}", remark.text)
+            context.report.note(f"{show_text(path)}:{remark.line}", remark.text)
         if self.password:
             context.refuse((*key, "password"), "a WireGuard tunnel has no password", "its keys are in its file")
         return Reading(found.settings, files=(path,), mode=_mode(found.settings))

@@ -16,6 +16,7 @@ from autovpn.config.fields import domain
 from autovpn.config.report import quoted
 from autovpn.core.network import IPInterface, IPNetwork
 from autovpn.core.tunnel import Endpoint, WireguardPeer, WireguardSettings
+from autovpn.tunnels.wgini import Entry, Section, sections
 
 _WG_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")  # 32 bytes in base64
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Za-z:.%]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})")
@@ -23,6 +24,14 @@ _HIGHEST = 65535  # of a port, and of a keepalive in seconds
 
 _Value = TypeVar("_Value")
 
+_SPELLINGS = {
+    name.lower(): name
+    for name in (
+        *("PreUp", "PostUp", "PreDown", "PostDown", "Table", "FwMark", "SaveConfig"),
+        *("PrivateKey", "Address", "DNS", "MTU", "ListenPort"),
+        *("PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"),
+    )
+}
 _COMMANDS = frozenset({"preup", "postup", "predown", "postdown"})
 _REPLACED = {
     "table": "routes go into a table of our own; say which with routes.mode",
@@ -51,8 +60,8 @@ class WgQuick:
 def parse(text: str, path: str) -> WgQuick:
     """Return what the text of a wg-quick file says; `path` is kept for the driver, which reads the keys later."""
     reader = _Reader(WgQuick(WireguardSettings(config=path)))
-    for number, line in enumerate(text.splitlines(), 1):
-        reader.line(number, line.partition("#")[0].strip())
+    for section in sections(text):
+        reader.section(section)
     return reader.finish()
 
 
@@ -61,24 +70,25 @@ class _Reader:
         self.result = result
         self.peers: list[tuple[int, WireguardPeer]] = []
         self.has_private_key = False
-        self._section = ""
 
-    def line(self, number: int, line: str) -> None:
-        """Take one line; whatever it says wrongly is a problem, and reading goes on."""
-        if not line:
-            return
-        if line.startswith("["):
-            self._open(number, line)
-            return
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if not equals:
-            # The line may be half of a key, so it isn't shown.
-            self._problem(number, "is neither a [section] nor 'key = value'")
-            return
-        try:
-            self._set(number, key, value)
-        except ValueError as error:
-            self._problem(number, f"{key}: {error}")
+    def section(self, section: Section) -> None:
+        """Take one section; whatever it says wrongly is a problem, and reading goes on."""
+        match section.name:
+            case "interface":
+                take = self._set_interface
+            case "peer":
+                self.peers.append((section.line, WireguardPeer(public_key="")))
+                take = self._set_peer
+            case "":
+                self._problem(section.line, "something stands before the first [section]")
+                return
+            case name:
+                self._problem(
+                    section.line, f"{quoted(name)} is no section of a wg-quick file; known are Interface and Peer"
+                )
+                return
+        for entry in section.entries:
+            self._take(entry, take)
 
     def finish(self) -> WgQuick:
         """Return the result, with what is missing from the whole."""
@@ -94,26 +104,19 @@ class _Reader:
         self.result.settings = replace(self.result.settings, peers=tuple(peer for _, peer in self.peers))
         return self.result
 
-    def _open(self, number: int, line: str) -> None:
-        self._section = line.lower()
-        if self._section == "[peer]":
-            self.peers.append((number, WireguardPeer(public_key="")))
-        elif self._section != "[interface]":
-            self._problem(number, f"{quoted(line)} is no section of a wg-quick file; it has [Interface] and [Peer]")
-
-    def _set(self, number: int, key: str, value: str) -> None:
-        known = key.lower()
-        if self._section == "[interface]":
-            if known in _COMMANDS:
-                self._problem(number, f"{key} would run a command; move it to [[hooks]] of the profile")
-            elif known in _REPLACED:
-                self.result.notes.append(Remark(number, f"{key} is not used: {_REPLACED[known]}"))
-            else:
-                self._set_interface(known, value)
-        elif self._section == "[peer]":
-            self._set_peer(known, value)
-        elif not self._section:
-            raise ValueError("stands before the first section")
+    def _take(self, entry: Entry, take: Callable[[str, str], None]) -> None:
+        name = _SPELLINGS.get(entry.key, entry.key)
+        if not entry.key or entry.value is None:
+            self._problem(entry.line, "is neither a [section] nor 'key = value'")  # it may be half of a key: not shown
+        elif entry.key in _COMMANDS:
+            self._problem(entry.line, f"{name} would run a command; move it to [[hooks]] of the profile")
+        elif entry.key in _REPLACED:
+            self.result.notes.append(Remark(entry.line, f"{name} is not used: {_REPLACED[entry.key]}"))
+        else:
+            try:
+                take(entry.key, entry.value)
+            except ValueError as error:
+                self._problem(entry.line, f"{name}: {error}")
 
     def _set_interface(self, key: str, value: str) -> None:
         settings = self.result.settings

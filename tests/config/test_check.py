@@ -6,9 +6,11 @@ import os
 
 import pytest
 
+from autovpn.core.escape import show_ssid
 from tests.config.conftest import WG_QUICK, Etc, begin
 
 CAFE = '[match]\nssid = ["cafe"]\n'
+CISCO = 'tunnels = ["c"]\n[tunnel.c]\ntype = "vpnc"\nconfig = "c.conf"\n'
 SSH = '[tunnel.home]\ntype = "openssh"\nhost = "vpn.example"\nsocks = "1080"\n'
 
 BAD = """\
@@ -110,6 +112,7 @@ REFUSED = [
     ),
     (CAFE + SSH + 'config = "absent"\n', ":7: tunnel.home.config: {root}/profiles/absent can't be read"),
     (CAFE + '[tunnel.w]\ntype = "wireguard"\nconfig = "w"\n', ":5: tunnel.w.config: {root}/profiles/w can't be read"),
+    (CAFE + SSH + 'password = { credential = "x" }\n', ":7: tunnel.home.password: ssh can't be given a password"),
     (CAFE + '[tunnel.v]\ntype = "vpnc"\nconfig = "w"\n', ":5: tunnel.v.config: {root}/profiles/w can't be read"),
     ("[match\n", ":1: is not TOML: "),
     ("x = 1\nx = 2\n", ":2: is not TOML: "),
@@ -171,10 +174,10 @@ WARNED = [
         "tunnel.home.identity: {root}/profiles/key can't be read",
     ),
     (
-        'tunnels = ["home"]\n' + SSH + 'password = { file = "open" }\n' + CAFE,
+        CISCO + 'password = { file = "open" }\n' + CAFE,
         "password.file: {root}/profiles/open holds a",
     ),
-    ('tunnels = ["home"]\n' + SSH + 'password = { command = ["x/y"] }\n' + CAFE, "'x/y' is relative to no folder"),
+    (CISCO + 'password = { command = ["x/y"] }\n' + CAFE, "'x/y' is relative to no folder"),
     ('tunnels = ["home"]\n' + SSH + CAFE + '[[hooks]]\non = "roam"\nrun = [""]\n', "the program '' is not installed"),
     (
         'tunnels = ["home"]\n' + SSH + CAFE + '[[hooks]]\non = "roam"\nrun = ["true"]\non_fail = "abort"\n',
@@ -186,6 +189,7 @@ WARNED = [
 @pytest.mark.parametrize(("text", "problem"), WARNED)
 def test_a_problem_of_one_profile_leaves_the_policy(etc: Etc, text: str, problem: str) -> None:
     etc.write("profiles/open", "secret", 0o644)
+    etc.write("c.conf", "IPSec gateway vpn.example\n")
     etc.profile(text)
     loaded = etc.load()
     assert loaded.policy is not None
@@ -292,7 +296,7 @@ def test_ssids_that_a_person_would_confuse_are_noted(etc: Etc, other: str) -> No
     etc.policy()
     assert begin(
         etc.notes(),
-        f"profiles/20-other.toml:3: match.ssid: '{other}' looks like 'cafe' in 'cafe', but is another network; ",
+        f"profiles/20-other.toml:3: match.ssid: {show_ssid(other.encode())} looks like \"cafe\" in 'cafe'",
     )
 
 
@@ -313,14 +317,13 @@ def test_problems_inside_a_tunnels_own_file_are_told_there(etc: Etc) -> None:
     )
     assert begin(
         etc.problems(),
-        "wg0.conf:8: PostUp: is no key of [Peer] in a wg-quick file",
-        "wg0.conf:9: Table: is no key of [Peer] in a wg-quick file",
+        "wg0.conf:8: PostUp would run a command; move it to [[hooks]] of the profile",
         "wg0.conf:11: PostUp would run a command; move it to [[hooks]] of the profile",
         "profiles/10-test.toml:5: tunnel.w.password: a WireGuard tunnel has no password; its keys are in its file",
         "c.conf:1: 'two words' is neither a host's name nor an address",
         "d.conf: names no gateway; add a line 'IPSec gateway HOST'",
     )
-    assert [line.partition(" ")[0] for line in etc.notes()] == ["wg0.conf:12:", "c.conf:2:"]
+    assert [line.partition(" ")[0] for line in etc.notes()] == ["wg0.conf:9:", "wg0.conf:12:", "c.conf:2:"]
 
 
 def test_an_ssh_config_that_leads_elsewhere_is_noted(etc: Etc) -> None:

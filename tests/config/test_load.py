@@ -216,7 +216,6 @@ def test_an_openssh_tunnel_keeps_all_its_keys(etc: Etc) -> None:
         socks = "1080"
         forwards = [{ listen = "[::1]:8443", target = "wiki.example:443" }]
         device = "tun7"
-        password = { credential = "passphrase" }
         connect_timeout = "5s"
         """
         + CAFE
@@ -238,7 +237,6 @@ def test_an_openssh_tunnel_keeps_all_its_keys(etc: Etc) -> None:
     )
     assert tunnel.endpoints == (Endpoint("real.example", 2222, "tcp"),)
     assert (tunnel.device, tunnel.files, tunnel.connect_timeout) == ("tun7", (), 5.0)
-    assert tunnel.password == SecretRef(credential="passphrase")
     assert tunnel.fingerprint.count(" ") == 2
 
 
@@ -249,7 +247,8 @@ def test_a_proxy_alone_has_no_device_and_no_routes(etc: Etc) -> None:
 
 
 def test_a_changed_secret_changes_the_tunnel(etc: Etc) -> None:
-    etc.profile('tunnels = ["home"]\n' + SSH + 'password = { file = "pw" }\n' + CAFE)
+    etc.profile('tunnels = ["c"]\n[tunnel.c]\ntype = "vpnc"\nconfig = "c.conf"\npassword = { file = "pw" }\n' + CAFE)
+    etc.write("c.conf", "IPSec gateway vpn.example\n")
     etc.write("profiles/pw", "one")
     before = etc.policy()
     assert etc.policy() == before
@@ -262,6 +261,20 @@ def test_tunnels_are_named_across_all_files(etc: Etc) -> None:
     etc.profile('tunnels = ["home"]\n[match]\nssid = ["bar"]\n' + SSH, "20-bar.toml")
     cafe, bar = etc.policy().profiles
     assert cafe.tunnels == bar.tunnels != ()
+
+
+@pytest.mark.parametrize(
+    ("written", "secret"),
+    [
+        ('{ credential = "vpn" }', SecretRef(credential="vpn")),
+        ('{ command = ["/bin/true", "vpn"] }', SecretRef(command=("/bin/true", "vpn"))),
+    ],
+)
+def test_a_secret_may_come_from_a_program_or_from_systemd(etc: Etc, written: str, secret: SecretRef) -> None:
+    etc.write("c.conf", "IPSec gateway vpn.example\nXauth password old\n")
+    etc.profile(f'tunnels = ["c"]\n[tunnel.c]\ntype = "vpnc"\nconfig = "c.conf"\npassword = {written}\n' + CAFE)
+    assert etc.policy().profiles[0].tunnels[0].password == secret
+    assert etc.notes() == ["c.conf:2: 'Xauth password' is replaced by our own when the tunnel starts"]
 
 
 @pytest.mark.parametrize("name", ["campus", "a-very-long-name-of-a-tunnel", "a-very-long-name-of-another"])

@@ -70,10 +70,13 @@ def test_secrets_are_recognised_and_not_kept() -> None:
     assert PRESHARED not in repr(parse(WHOLE, ""))
 
 
-@pytest.mark.parametrize("command", ["PreUp", "PostUp", "PreDown", "PostDown", "postup"])
-def test_a_command_is_refused_and_pointed_to_hooks(command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "spelled"),
+    [*((name, name) for name in ("PreUp", "PostUp", "PreDown", "PostDown")), ("POSTUP", "PostUp")],
+)
+def test_a_command_is_refused_and_pointed_to_hooks(command: str, spelled: str) -> None:
     found = parse(WHOLE.replace("MTU = 1380", f"{command} = iptables -A x"), "")
-    assert _words(found) == [f"7: {command} would run a command; move it to [[hooks]] of the profile"]
+    assert _words(found) == [f"7: {spelled} would run a command; move it to [[hooks]] of the profile"]
 
 
 @pytest.mark.parametrize("key", ["Table = off", "FwMark = 0x1", "SaveConfig = true"])
@@ -96,12 +99,13 @@ def test_what_autovpn_does_by_itself_is_noted(key: str) -> None:
         ("10.20.0.0/24", "10.20.0.0/99", "13: AllowedIPs: '10.20.0.0/99' is no prefix"),
         ("10.97.0.2/24", "10.97", "4: Address: '10.97' is no address"),
         ("MTU = 1380", "MTU = many", "7: MTU: 'many' is no number"),
-        ("MTU = 1380", "MUT = 1380", "7: MUT: is no key of [Interface]"),
-        ("PersistentKeepalive = 25", "Persistent = 25", "16: Persistent: is no key of [Peer]"),
+        ("MTU = 1380", "MUT = 1380", "7: mut: is no key of [Interface]"),
+        ("PersistentKeepalive = 25", "Persistent = 25", "16: persistent: is no key of [Peer]"),
         ("PersistentKeepalive = 25", "PersistentKeepalive = 99999", "16: PersistentKeepalive: '99999' is no number"),
         ("Office.example", "under the sea", "6: DNS: 'under the sea' is no domain name"),
-        ("[Peer] # the office", "[Pear]", "10: '[Pear]' is no section"),
-        ("# from the administrator", "MTU = 1", "1: MTU: stands before the first section"),
+        ("[Peer] # the office", "[Pear]", "10: 'pear' is no section"),
+        ("# from the administrator", "MTU = 1", "1: something stands before the first"),
+        ("MTU = 1380", PRIVATE, "7: is neither a [section] nor 'key = value'"),
         ("MTU = 1380", PRIVATE[:20], "7: is neither a [section] nor 'key = value'"),
     ],
 )
@@ -118,7 +122,12 @@ def test_a_file_without_peers_or_endpoints_is_told() -> None:
     assert "can only wait" in waiting.notes[0].text
 
 
-@given(st.text(max_size=200) | st.lists(st.sampled_from(WHOLE.splitlines()), max_size=20).map("\n".join))
+@given(
+    st.text(max_size=200)
+    | st.lists(
+        st.sampled_from([*WHOLE.splitlines(), PRIVATE, f"= {PRIVATE}", f"PublicKey {PRIVATE}"]), max_size=20
+    ).map("\n".join)
+)
 def test_any_text_is_answered_and_no_key_is_ever_quoted(text: str) -> None:
     found = parse(text, "")
     assert PRIVATE[:20] not in repr(found)
