@@ -2,8 +2,8 @@
 
 Only `wireless` imports this, and only where the kernel has nl80211: pyroute2 costs 25 MB. Its own nl80211 messages are
 not used: they decode the elements of a beacon, which a stranger wrote, into text, and keep one of each kind. Ours take
-the few attributes that are needed and leave the elements raw. Two more things to know of pyroute2 0.9.7: it passes over
-NLM_F_DUMP_INTR, and after an error of its socket every request hangs, hence the deadline.
+the few attributes that are needed and leave the elements raw. Two more things to know of pyroute2 0.9.7: a dump that
+failed looks like an empty one (`_End`), and after an error of its socket every request hangs, hence the deadline.
 
 Nothing here needs a privilege.
 """
@@ -16,7 +16,7 @@ import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, genlmsg, nla
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, genlmsg, nla, nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic import AsyncGenericNetlinkSocket
 
@@ -46,6 +46,9 @@ BSS_STATUS_ASSOCIATED: Final = 1  # enum nl80211_bss_status
 STA_AUTHORIZED: Final = 1 << 1
 STA_TDLS_PEER: Final = 1 << 6
 STA_FLAGS: Final = struct.Struct("=II")
+
+NLMSG_HEADER_BYTES: Final = 16  # struct nlmsghdr (netlink(7)); the errno follows it in NLMSG_DONE
+ERRNO: Final = struct.Struct("=i")
 
 GROUPS: Final = ("mlme", "config")
 DEADLINE: Final = 5.0  # seconds for one dump; the kernel needs some milliseconds
@@ -169,13 +172,37 @@ class Nl80211:
         request["cmd"] = command
         if index is not None:
             request["attrs"] = [("NL80211_ATTR_IFINDEX", index)]
+        end = _End()
         with _as_faults("did not answer"):
             async with asyncio.timeout(DEADLINE):
-                answers = await self._socket.nlm_request(request, self._socket.prid, NLM_F_REQUEST | NLM_F_DUMP)
+                flags = NLM_F_REQUEST | NLM_F_DUMP
+                answers = await self._socket.nlm_request(request, self._socket.prid, flags, callback=end.note)
                 messages = [message async for message in answers]
-        if any(message["header"]["flags"] & NLM_F_DUMP_INTR for message in messages):
-            raise DumpInterrupted("the kernel's list of wireless networks changed while it was read")
+            end.check()
         return messages
+
+
+class _End:
+    """How a dump ended: pyroute2 passes over the error that a dump's last message carries, and over NLM_F_DUMP_INTR."""
+
+    def __init__(self) -> None:
+        self._error = 0
+        self._interrupted = False
+
+    def note(self, message: nlmsg) -> bool:
+        """Look at a message that pyroute2 received; False lets it go on with it."""
+        header = message["header"]
+        self._interrupted |= bool(header["flags"] & NLM_F_DUMP_INTR)
+        if header["type"] == NLMSG_DONE and header["length"] >= NLMSG_HEADER_BYTES + ERRNO.size:
+            (self._error,) = ERRNO.unpack_from(message.data, message.offset + NLMSG_HEADER_BYTES)
+        return False
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error < 0:
+            raise NetlinkError(-self._error)
+        if self._interrupted:
+            raise DumpInterrupted("the kernel's list of wireless networks changed while it was read")
 
 
 def associated(message: Nl80211Message) -> Bss | None:
