@@ -47,6 +47,9 @@ from autovpn.tunnels.attempt import (
 ESTABLISHED = "tunnel forward established"
 DEFAULT_PORT = 22
 KNOWN_HOSTS = "/root/.ssh/known_hosts"
+LONGEST_CONTROL_SOCKET = 107 - 17
+"""Bytes of a socket's path (unix(7)), less the random ending under which ssh makes it before it renames it."""
+
 ANSWER_PATIENCE = 3.0
 """How long to wait for the server's word on the tunnel before asking the control socket instead, in seconds: an ssh
 whose wording has changed must not look like a dead one."""
@@ -90,6 +93,11 @@ class OpensshDriver:
             return give_up(state, FailureClass.LOCAL, words)
         if not launch.endpoints:
             return give_up(state, FailureClass.NAME, f"no address is known for {_settings(launch).host}")
+        if (excess := len(_control_socket(launch).encode()) - LONGEST_CONTROL_SOCKET) > 0:
+            words = (
+                f"{_control_socket(launch)} is too long for ssh's control socket; shorten the tunnel's name by {excess}"
+            )
+            return give_up(state, FailureClass.LOCAL, words)
         return state, (Spawn(_argv(launch), ENVIRONMENT), LookAgainAt(state.deadline))
 
     def adopt(self, launch: Launch, recovered: Recovered, now: float) -> Step[OpensshState]:
@@ -179,8 +187,8 @@ def _settings(launch: Launch) -> OpensshSettings:
 
 
 def _control_socket(launch: Launch) -> str:
-    # A name of its own for each run: a socket that a killed ssh left behind silently turns multiplexing off.
-    return f"{launch.directory}/{launch.nonce}.ctl"
+    # The folder is this run's alone: a socket that a killed ssh left behind would silently turn multiplexing off.
+    return f"{launch.directory}/ctl"
 
 
 def _check(launch: Launch) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
@@ -138,6 +139,12 @@ def test_a_device_that_vanishes_without_a_word_is_lost() -> None:
     assert play.news[1:] == [Failed(FailureClass.LOST, f"the device {DEVICE} is gone")]
 
 
+def test_a_tunnel_whose_device_is_gone_is_not_ready_any_more() -> None:
+    play = Play(launch("openssh")).start()
+    play.feed(REPORT, LinkVanished(DEVICE), ESTABLISHED)
+    assert play.news == []
+
+
 def test_a_missing_ssh_is_a_local_failure() -> None:
     play = Play(launch("openssh")).start()
     play.feed(Exited(127))
@@ -163,12 +170,21 @@ def test_without_an_address_of_the_host_nothing_is_started() -> None:
     assert play.actions == [Failed(FailureClass.NAME, "no address is known for vpn.example")]
 
 
+def test_a_folder_that_is_too_long_for_a_socket_is_said_before_ssh_trips_over_it() -> None:
+    fitting, too_long = ("/run/" + "x" * length for length in (81, 82))
+    assert only(Spawn, Play(launch("openssh", directory=fitting)).start().actions)
+    (failed,) = Play(launch("openssh", directory=too_long)).start().actions
+    assert isinstance(failed, Failed)
+    assert failed.kind is FailureClass.LOCAL
+    assert "shorten the tunnel's name by 1" in failed.words
+
+
 # -- adoption
 
 
 def test_a_running_ssh_that_answers_is_ready_again_with_its_facts() -> None:
     play = Play(launch("openssh")).adopt(recovered("openssh"))
-    assert "/run/autovpn/t/0123456789abcdef.ctl" in only(Run, play.actions).argv
+    assert "/run/autovpn/t/ctl" in only(Run, play.actions).argv
     play.feed(Ran("check", 0))
     assert play.news == [Ready(recovered("openssh").facts or Facts())]
 
@@ -233,7 +249,8 @@ def test_ports_alone_make_no_device() -> None:
 
 
 def test_the_notifier_survives_the_shell_and_the_percent_signs_of_ssh() -> None:
-    command = options(argv())["LocalCommand"].replace("%T", DEVICE).replace("%%", "%")
+    tokens = {"T": DEVICE, "%": "%"}  # as ssh expands them; any other would end it
+    command = re.sub("%(.)", lambda found: tokens[found[1]], options(argv())["LocalCommand"])
     *assignments, run, python, isolated, script = shlex.split(command)
     assert assignments == ["reason=connect", f"TUNDEV={DEVICE}"]
     assert (run, python, isolated, script) == ("exec", "/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py")
