@@ -190,7 +190,7 @@ def a_reader(root: Path) -> None:
         assert reader.stdout is not None
         reader.stdout.readline()
         swap = scene.swap()
-        for number in range(1000):
+        for number in range(300):
             swap.apply((WORK, LONGER, SHORTER)[number % 3])
         stop.touch()
         reads, empty, _without = map(int, reader.stdout.read().split())
