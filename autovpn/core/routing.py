@@ -4,14 +4,21 @@ The rules, in the order in which the kernel tries them, each with a priority of 
 
     PIN      to ENDPOINT ipproto P dport N lookup main   the tunnel's own packets leave by the uplink, and nothing else
     TUNNEL   to PREFIX lookup T                          what the tunnel offers, and the DNS servers that it pushed
+    (_ONLY)  to PREFIX unreachable                       IPv6: what was not found there goes nowhere else
     LAN      to PREFIX lookup main                       full: the private network that the uplink is on
     UPLINK   oif UPLINK lookup main                      full: what a program has bound to the uplink (SO_BINDTODEVICE)
     ALL      lookup T                                    full: everything else, of both families
+    CLOSED   unreachable                                 full, IPv6: as above
 
 The table T holds the routes through the tunnel's device and ends in `unreachable default`, so nothing falls through
 when the device dies, or never had that family. Main is asked only for what the first, third and fourth rule let
 through: a route that somebody injects into it, however specific, wins nothing (CVE-2024-3661, "TunnelVision"), and a
 pin names no gateway, so roaming touches nothing.
+
+A socket that is bound to a device finds no route of another one. IPv6 then goes on to the next rule, past `unreachable
+default` too (rt6_score_route in net/ipv6/route.c), so rules close what routes can't. IPv4 takes any destination to be
+on the link of such a socket when nothing is found (ip_route_output_key_hash_rcu in net/ipv4/route.c): no rule can stop
+that, only a packet filter.
 """
 
 from __future__ import annotations
@@ -30,6 +37,7 @@ AUTOVPN_PROTO: Final = 87
 """Who made a route or rule (rtm_protocol, FRA_PROTOCOL): ours. Free in rtnetlink.h and in iproute2's rt_protos."""
 
 MAIN_TABLE: Final = 254  # RT_TABLE_MAIN in rtnetlink.h
+_TABLE_NAMES: Final = {MAIN_TABLE: "main"}
 TABLES: Final = range(0x8700, 0x8800)
 PRIORITIES: Final = range(8700, 8800)  # before the table main at 32766, after what the kernel has at 0
 _PRIORITIES_OF_A_SET: Final = 10
@@ -59,9 +67,11 @@ class Band(IntEnum):
 
     PIN = 0
     TUNNEL = 1
-    LAN = 2
-    UPLINK = 3
-    ALL = 4
+    TUNNEL_ONLY = 2
+    LAN = 3
+    UPLINK = 4
+    ALL = 5
+    CLOSED = 6
 
 
 class RouteKind(IntEnum):
@@ -73,11 +83,11 @@ class RouteKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """A policy rule of ours: packets of `family` (4 or 6) that fit look their route up in `table`."""
+    """A policy rule of ours: packets of `family` (4 or 6) that fit use `table`, and without one are unreachable."""
 
     family: int
     priority: int
-    table: int
+    table: int | None
     dst: IPNetwork | None = None
     oif: str | None = None
     ipproto: int | None = None
@@ -92,7 +102,8 @@ class RuleSpec:
         words += [f"ipproto {self.ipproto}"] if self.ipproto is not None else []
         words += [f"sport {self.sport}"] if self.sport is not None else []
         words += [f"dport {self.dport}"] if self.dport is not None else []
-        return " ".join([*words, "lookup", "main" if self.table == MAIN_TABLE else str(self.table)])
+        words.append("unreachable" if self.table is None else f"lookup {_TABLE_NAMES.get(self.table, self.table)}")
+        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +227,8 @@ def guard(uplink: str, place: Place) -> RoutePlan:
     """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again."""
     bound = [RuleSpec(family, place.priority + Band.UPLINK, MAIN_TABLE, oif=uplink) for family in FAMILIES]
     everything = [RuleSpec(family, place.priority + Band.ALL, place.table) for family in FAMILIES]
-    return RoutePlan((*bound, *everything), _fallbacks(place))
+    closed = RuleSpec(6, place.priority + Band.CLOSED, None)
+    return RoutePlan((*bound, *everything, closed), _fallbacks(place))
 
 
 def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
@@ -228,6 +240,11 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
     rules = [
         RuleSpec(prefix.version, place.priority + Band.TUNNEL, place.table, dst=prefix if prefix.prefixlen else None)
         for prefix in offered
+    ]
+    rules += [
+        RuleSpec(6, place.priority + Band.TUNNEL_ONLY, None, dst=prefix if prefix.prefixlen else None)
+        for prefix in offered
+        if isinstance(prefix, IPv6Network)
     ]
     if full:
         # Link-local packets never leave their link, and the neighbours on all the other links have no other address.

@@ -22,6 +22,7 @@ _FAMILIES: Final[dict[int, int]] = {4: AF_INET, 6: AF_INET6}
 _VERSIONS: Final[dict[int, int]] = {family: version for version, family in _FAMILIES.items()}
 _THERE: Final = frozenset({errno.EEXIST})
 _GONE: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV})
+_FR_ACT_UNREACHABLE: Final = 7  # fib_rules.h
 
 Spec = TypeVar("Spec", RuleSpec, RouteSpec)
 
@@ -101,9 +102,9 @@ def _rule_fields(rule: RuleSpec) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "family": _FAMILIES[rule.family],
         "priority": rule.priority,
-        "table": rule.table,
         "protocol": AUTOVPN_PROTO,
     }
+    fields |= {"action": _FR_ACT_UNREACHABLE} if rule.table is None else {"table": rule.table}
     if rule.dst is not None:
         fields |= {"dst": str(rule.dst.network_address), "dst_len": rule.dst.prefixlen}
     if rule.oif is not None:
@@ -137,7 +138,7 @@ def _rule_spec(row: RuleRow) -> RuleSpec:
     return RuleSpec(
         family=_VERSIONS[row.family],
         priority=row.priority,
-        table=row.table,
+        table=None if row.action == _FR_ACT_UNREACHABLE else row.table,
         dst=row.dst,
         oif=row.oif,
         ipproto=row.ipproto,

@@ -53,9 +53,13 @@ def way_of(plan: RoutePlan, packet: Packet, *, tunnel_alive: bool = True) -> str
     for rule in sorted(plan.rules, key=lambda rule: rule.priority):
         if not _fits(rule, packet):
             continue
+        if rule.table is None:
+            return "unreachable"
         if rule.table == MAIN_TABLE:
             return "main"
         routes = [route for route in plan.routes if _leads(route, packet) and (tunnel_alive or route.device is None)]
+        if packet.bound_to and packet.to.version == 6:
+            continue  # these routes are of other devices, and IPv6 goes on to the next rule then
         if routes:
             best = min(routes, key=lambda route: (-(route.dst.prefixlen if route.dst else 0), route.metric))
             return "tunnel" if best.kind is RouteKind.UNICAST else "unreachable"
@@ -115,7 +119,7 @@ def test_what_a_tunnel_offers_never_leaves_by_the_uplink(tunnel: TunnelRoutes, a
     offered = [prefix for prefix in tunnel.prefixes if tunnel.mode is RouteMode.SPLIT or prefix.prefixlen > 1]
     for to in [*(prefix[0] for prefix in offered), *(prefix[-1] for prefix in offered), *tunnel.dns]:
         carried = tunnel.has_ipv4 if to.version == 4 else tunnel.has_ipv6
-        expected = "tunnel" if alive and carried else "unreachable"
+        expected = "tunnel" if alive and carried and to.version == 4 else "unreachable"
         assert way_of(plan, Packet(to, bound_to="wlan0"), tunnel_alive=alive) == expected
 
 
@@ -193,7 +197,12 @@ def test_a_default_route_among_the_prefixes_does_not_take_away_the_lan() -> None
 
 def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
     tunnel = TunnelRoutes(
-        TUN, RouteMode.FULL, nets("10.20.0.0/16"), (IPv4Address("10.8.0.1"),), nets("192.168.1.0/24"), has_ipv6=True
+        TUN,
+        RouteMode.FULL,
+        nets("10.20.0.0/16", "fd20::/64"),
+        (IPv4Address("10.8.0.1"),),
+        nets("192.168.1.0/24"),
+        has_ipv6=True,
     )
     esp = PinnedEndpoint(IPv6Address("2001:db8::7"), None, "esp")
     plan = routing_for(tunnel, [ENDPOINT, esp], "wlan0", PLACE)
@@ -202,12 +211,15 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
         "8710: from all to 2001:db8::7/128 ipproto 50 lookup main",
         "8711: from all to 10.8.0.1/32 lookup 34565",
         "8711: from all to 10.20.0.0/16 lookup 34565",
-        "8712: from all to fe80::/10 lookup main",
-        "8712: from all to 192.168.1.0/24 lookup main",
-        "8713: from all oif wlan0 lookup main",
-        "8713: from all oif wlan0 lookup main",
-        "8714: from all lookup 34565",
-        "8714: from all lookup 34565",
+        "8711: from all to fd20::/64 lookup 34565",
+        "8712: from all to fd20::/64 unreachable",
+        "8713: from all to fe80::/10 lookup main",
+        "8713: from all to 192.168.1.0/24 lookup main",
+        "8714: from all oif wlan0 lookup main",
+        "8714: from all oif wlan0 lookup main",
+        "8715: from all lookup 34565",
+        "8715: from all lookup 34565",
+        "8716: from all unreachable",
     ]
     assert [str(route) for route in plan.routes] == [
         "default (IPv4) dev 9 table 34565 metric 1",

@@ -41,7 +41,7 @@ table inet ways {
     counter tun0 { }
     chain out {
         type filter hook output priority 0; policy accept;
-        oifname "eth0" th dport { 443, 4500 } counter name eth0
+        oifname { "eth0", "eth9" } th dport { 443, 4500 } counter name eth0
         oifname "tun0" th dport { 443, 4500 } counter name tun0
     }
 }
@@ -132,6 +132,33 @@ async def test_the_pin_lets_out_only_the_tunnels_own_protocol_and_port(laptop: N
     assert way_of(laptop, gateway, port=PORT) == "eth0"
     assert way_of(laptop, gateway, port=PORT, tcp=True) == "tun0"
     assert way_of(laptop, gateway, port=443) == "tun0"
+
+
+@pytest.mark.parametrize("mode", [RouteMode.FULL, RouteMode.SPLIT])
+async def test_what_the_tunnel_offers_over_ipv6_does_not_leave_even_by_a_socket_that_is_bound_to_the_uplink(
+    laptop: Namespace, mode: RouteMode
+) -> None:
+    """IPv6 passes over routes of another device then, also over `unreachable default` (rt6_score_route)."""
+    tunnel = TunnelRoutes(await tunnel_device(), mode, OFFERED, has_ipv6=True)
+    await routes.apply(routing_for(tunnel, ENDPOINTS, "eth0", PLACE))
+    assert way_of(laptop, "2001:db8:20::2", bound_to="eth0") == "unreachable"
+    await links.delete(tunnel.device, ALIAS)
+    assert way_of(laptop, "2001:db8:20::2", bound_to="eth0") == "unreachable"
+
+
+@pytest.mark.parametrize("address", FAR)
+async def test_a_second_uplink_is_no_way_out_beside_a_guard(world: World, laptop: Namespace, address: str) -> None:
+    world.connect(laptop, "eth9", world.gateway, "eth9")
+    laptop.batch(
+        "addr add 198.51.100.2/24 dev eth9",
+        "addr add 2001:db8:51::2/64 dev eth9",
+        "route add default via 198.51.100.1 metric 900",
+        "route add default via 2001:db8:51::1 metric 2000",
+    )
+    await routes.apply(guard("eth0", PLACE))
+    assert way_of(laptop, address) == "unreachable"
+    if ":" in address:
+        assert way_of(laptop, address, bound_to="eth9") == "unreachable"
 
 
 @pytest.mark.parametrize("mode", [RouteMode.FULL, RouteMode.SPLIT])
