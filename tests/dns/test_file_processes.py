@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.dns.scene import LONGER, SHORTER, WORK, Scene
 
 MakeScene = Callable[[str], Scene]
 ROOT = Path(__file__).parents[2]
 KILLS = 12
+
+pytestmark = pytest.mark.timeout(120)  # real processes, on a machine that may be busy
 
 SWAPPER = """
 import sys
