@@ -76,6 +76,17 @@ def test_a_link_is_followed_through_trusted_folders_only(file: Path, files: File
         Files(os.geteuid()).read(outer)
 
 
+def test_a_link_is_judged_by_its_own_way_though_its_folder_is_known(file: Path, files: Files, tmp_path: Path) -> None:
+    unsafe = tmp_path / "unsafe"
+    unsafe.mkdir()
+    unsafe.chmod(0o777)
+    (unsafe / "link").symlink_to(file)
+    (file.parent / "other").symlink_to(unsafe / "link")
+    files.check(file)
+    with pytest.raises(Refused, match="unsafe"):
+        files.check(file.parent / "other")
+
+
 def test_every_folder_on_the_way_is_named(file: Path, tmp_path: Path) -> None:
     (tmp_path / "short").symlink_to("folder/../folder")
     way = list(folders_on_the_way(tmp_path / "short" / "file"))
