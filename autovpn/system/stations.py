@@ -46,15 +46,11 @@ class Stations:
         }
 
     def look_again(self, index: int | None = None) -> bool:
-        """Note that all stations, or one that is unfinished, must be read; report whether there is anything to do."""
-        if index is None:
-            self.list_again = True
-            return True
-        if (station := self._known.get(index)) is None or not station.unfinished:
-            return False
-        self._tries.pop(index, None)
-        self._to_read.add(index)
-        return True
+        """Note that one station, or each, must be read if it is unfinished; report whether there is anything to do."""
+        asked = self._known.keys() if index is None else self._known.keys() & {index}
+        unfinished = {each for each in asked if self._known[each].unfinished}
+        self._to_read |= unfinished
+        return bool(unfinished)
 
     def retry(self, index: int) -> None:
         """Note that a delay is over."""

@@ -35,6 +35,7 @@ REOPEN_AFTER: Final = (
     30.0,
 )  # seconds from a loss of the socket, one for each in a row
 READ_AGAIN_AFTER: Final = 0.1  # seconds; a scan that goes on changes the list of networks while it is read
+BREATH: Final = 0.05  # seconds from one reading to the next, so that many causes in a row are one
 SETTLE: Final = 10.0  # seconds that `open` and `refresh` wait at most; longer than a question to the kernel may take
 
 
@@ -148,7 +149,7 @@ class WirelessWatch:
             await asyncio.wait(self._ending)
 
     def look_again(self, index: int | None = None) -> None:
-        """Read one station, or all, as soon as may be. Cheap, so rtnetlink may call it for every link that changes.
+        """Say that a link has changed, this one or any. Cheap, so rtnetlink may call it as often as it likes.
 
         A 4-way handshake that ends brings the link's operstate UP and, under most drivers, no event of nl80211. So a
         station of which something is still to come is read; for the rest nl80211's own events are enough.
@@ -156,15 +157,20 @@ class WirelessWatch:
         if self._following is not None and self._stations.look_again(index):
             self._wake()
 
-    async def refresh(self, index: int | None = None) -> None:
-        """Look again and return when it is done, or after some seconds when the kernel does not answer."""
-        self.look_again(index)
-        await self._settle()
+    async def refresh(self) -> None:
+        """Read everything anew and return when that is done, or after some seconds when the kernel does not answer."""
+        if self._following is not None:
+            self._read_everything()
+            await self._settle()
 
     async def _settle(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE):
                 await self._settled.wait()
+
+    def _read_everything(self) -> None:
+        self._stations.list_again = True
+        self._wake()
 
     def _wake(self) -> None:
         self._settled.clear()
@@ -236,8 +242,7 @@ class WirelessWatch:
     async def _serve(self) -> None:
         source = await self._connect()
         try:
-            self._stations.look_again()
-            self._wake()
+            self._read_everything()
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._listen(source))
                 both.create_task(self._read(source))
@@ -262,13 +267,14 @@ class WirelessWatch:
             except DumpInterrupted:
                 self.resyncs += 1
                 await asyncio.sleep(READ_AGAIN_AFTER)
-                self.look_again()
+                self._read_everything()
                 continue
             self._set_timers()
             self._publish()
             if not self._work.is_set():
                 self.trouble = None
                 self._settled.set()
+            await asyncio.sleep(BREATH)
 
     async def _read_once(self, source: Source) -> None:
         if self._stations.list_again:

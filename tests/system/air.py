@@ -46,6 +46,7 @@ class Air:
     breaks: list[Exception] = field(default_factory=list)
     """What the next questions raise, in order."""
     read: list[int] = field(default_factory=list)
+    asked: int = 0
     opened: int = 0
     gate: asyncio.Event | None = None
     """Where set, each reading waits for it after it has looked."""
@@ -86,6 +87,7 @@ class Air:
             yield event
 
     def _ask(self) -> None:
+        self.asked += 1
         if self.breaks:
             raise self.breaks.pop(0)
 

@@ -45,6 +45,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test wait for a person's time."""
     monkeypatch.setattr(wireless_module, "REOPEN_AFTER", (0.0,))
     monkeypatch.setattr(wireless_module, "READ_AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(wireless_module, "BREATH", 0.0)
 
 
 @asynccontextmanager
@@ -293,20 +294,31 @@ async def test_an_interface_that_goes_while_it_is_read_is_forgotten() -> None:
 async def test_a_change_of_a_link_costs_no_reading_where_nothing_is_still_to_come() -> None:
     air = Air({WLAN0: HOME, WLAN1: None}, authorized={WLAN0})
     async with watching(air) as watch:
-        air.read.clear()
-        for index in (WLAN0, WLAN1, 1, 99):
-            await watch.refresh(index)
-        assert air.read == []
+        asked = air.asked
+        for index in (None, WLAN0, WLAN1, 1, 99):
+            watch.look_again(index)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert air.asked == asked
 
 
-async def test_many_looks_are_one_reading() -> None:
-    air = Air({WLAN0: HOME})
+@pytest.mark.parametrize("index", [None, WLAN0])
+async def test_many_changes_are_one_reading_of_the_station_that_is_unfinished(index: int | None) -> None:
+    air = Air({WLAN0: HOME, WLAN1: CAFE}, authorized={WLAN1})
     async with watching(air, patience=(60.0,)) as watch:
         air.read.clear()
         for _ in range(1000):
-            watch.look_again(WLAN0)
-        await watch.refresh(WLAN0)
-        assert len(air.read) == 1
+            watch.look_again(index)
+        air.authorized.add(WLAN0)
+        await until(watch, lambda: on(watch).authorized)  # type: ignore[union-attr]
+        assert air.read == [WLAN0]
+
+
+async def test_a_hidden_name_is_given_up_however_often_links_change() -> None:
+    async with watching(Air({WLAN0: HIDDEN}), patience=(0.0, 0.0)) as watch:
+        while WLAN0 in watch.pending:
+            watch.look_again()
+            await asyncio.sleep(0)
 
 
 async def test_a_reading_that_changes_nothing_wakes_nobody() -> None:
@@ -323,17 +335,16 @@ async def test_what_happens_during_a_reading_makes_that_reading_void() -> None:
     air = Air({WLAN0: HOME}, authorized={WLAN0})
     async with watching(air) as watch:
         air.gate = asyncio.Event()
-        watch.look_again()
         air.read.clear()
+        refreshed = asyncio.create_task(watch.refresh())
         while not air.read:  # noqa: ASYNC110 (the fake's own step: it has looked, and its answer is held back)
             await asyncio.sleep(0)
         air.leave(WLAN0)
         await until(watch, lambda: on(watch) is None)
-        shown: list[Wireless | None] = []
         air.gate.set()
-        await watch.refresh()
-        shown.append(on(watch))
-        assert shown == [None]
+        await refreshed
+        assert on(watch) is None
+        assert air.read == [WLAN0, WLAN0]
 
 
 # ---------------------------------------------------------------------------- losses
