@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.netns
 
-DEVICES: dict[type[Server], str] = {Sshd: "tun712345", Wireguard: "avtwg", Charon: "avtvpnc"}
+# wireguard-go's socket has the device's name and is in no network namespace: two test runs must not meet at it.
+DEVICES: dict[type[Server], str] = {Sshd: "tun712345", Wireguard: f"avtw{os.getpid()}", Charon: "avtvpnc"}
 PASSWORDS: dict[type[Server], bytes] = {Charon: b"wonder land\n"}
 TYPES = [pytest.param(cls, id=cls.label) for cls in DEVICES]
 
@@ -54,8 +55,8 @@ def serve(cls: type[Server], world: World) -> Server:
 
 
 def launch_for(server: Server, directory: Path, *, connect_timeout: float = 12.0) -> Launch:
-    """Return the launch of a client that fits the server. The device's name is one per process: sockets have it."""
-    spec = server.spec("office", f"{DEVICES[type(server)]}")
+    """Return the launch of a client that fits the server."""
+    spec = server.spec("office", DEVICES[type(server)])
     spec = replace(spec, connect_timeout=connect_timeout)
     return launch(spec, server.endpoints, directory, password=PASSWORDS.get(type(server)))
 
