@@ -15,7 +15,6 @@ import click
 from autovpn import __version__
 from autovpn.cli.client import RUN_DIRECTORY
 from autovpn.cli.document import Block
-from autovpn.cli.main import INTERRUPTED
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -104,9 +103,11 @@ def run(arguments: list[str]) -> int:
     for command in (*asking.COMMANDS, *local.COMMANDS):
         cli.add_command(command)
     try:
-        status = cli.main(arguments, prog_name="autovpn", standalone_mode=False)
-    except click.Abort:
-        return INTERRUPTED
+        # cli.main() would do the same and, besides, print an empty line at Ctrl-C.
+        with cli.make_context("autovpn", arguments) as context:
+            status = cli.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

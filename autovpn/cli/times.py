@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 MOST_DIGITS = 9
 
 
 def seconds(text: str, longest: float = 3600.0) -> float:
-    """Return a time such as `30s`, `1.5m`, `2h` or `30` in seconds.
+    """Return a time such as `30s`, `5min`, `2h` or `30` in seconds.
 
     Raises:
         ValueError: it is no time, or one beyond the longest; the text is a sentence for the user.
     """
-    number = text.rstrip("dhms")
+    number = text.rstrip("dhimns")
     unit = text[len(number) :] or "s"
     digits = number.replace(".", "", 1)
     if unit not in UNITS or not (digits.isascii() and digits.isdigit()) or len(digits) > MOST_DIGITS:
-        raise ValueError(f"{text!a} is no time; write 30s, 5m or 2h")
+        raise ValueError(f"{text!a} is no time; write 30s, 5min or 2h")
     value = float(number) * UNITS[unit]
     if value > longest:
         raise ValueError(f"{text!a} is longer than {spoken(longest)}")
