@@ -16,7 +16,7 @@ from autovpn.config.fields import domain
 from autovpn.config.report import quoted
 from autovpn.core.network import IPInterface, IPNetwork
 from autovpn.core.tunnel import Endpoint, WireguardPeer, WireguardSettings
-from autovpn.tunnels.wgini import Entry, Section, sections
+from autovpn.core.wgini import Entry, Section, sections
 
 _WG_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")  # 32 bytes in base64
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Za-z:.%]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})")

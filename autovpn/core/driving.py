@@ -193,20 +193,9 @@ class LookAgainAt:
 
 
 Action = (
-    Spawn
-    | Run
-    | Open
-    | Send
-    | Signal
-    | CreateDevice
-    | SetUp
-    | ConfigureWireguard
-    | QueryWireguard
-    | Nudge
-    | Ready
-    | Failed
-    | LookAgainAt
-)
+    Spawn | Run | Open | Send | Signal | CreateDevice | SetUp | ConfigureWireguard | QueryWireguard | Nudge
+    | Ready | Failed | LookAgainAt
+)  # fmt: skip
 
 # --- events ----------------------------------------------------------------------------------------------------------
 

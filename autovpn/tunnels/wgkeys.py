@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from autovpn.core.driving import Secret
-from autovpn.tunnels.wgini import sections
+from autovpn.core.wgini import sections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

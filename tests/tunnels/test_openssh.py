@@ -172,7 +172,7 @@ def test_without_an_address_of_the_host_nothing_is_started() -> None:
 
 def test_a_folder_that_is_too_long_for_a_socket_is_said_before_ssh_trips_over_it() -> None:
     fitting, too_long = ("/run/" + "x" * length for length in (81, 82))
-    assert only(Spawn, Play(launch("openssh", directory=fitting)).start().actions)
+    only(Spawn, Play(launch("openssh", directory=fitting)).start().actions)
     (failed,) = Play(launch("openssh", directory=too_long)).start().actions
     assert isinstance(failed, Failed)
     assert failed.kind is FailureClass.LOCAL

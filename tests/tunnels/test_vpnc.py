@@ -182,7 +182,7 @@ def test_a_hundred_servers_and_a_thousand_prefixes_are_cut() -> None:
         {
             **CONNECT,
             "INTERNAL_IP4_DNS": " ".join(f"10.0.0.{n}" for n in range(1, 101)),
-            "CISCO_SPLIT_INC": "1000",
+            "CISCO_SPLIT_INC": "99999",
             **{f"CISCO_SPLIT_INC_{n}_ADDR": f"10.{n % 250}.{n // 250}.0" for n in range(1000)},
             **{f"CISCO_SPLIT_INC_{n}_MASKLEN": "24" for n in range(1000)},
         },

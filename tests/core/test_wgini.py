@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autovpn.tunnels.wgini import sections
+from autovpn.core.wgini import sections
 
 FILE = """
 # home
