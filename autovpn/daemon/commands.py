@@ -69,6 +69,7 @@ class Commands:
             hooks=tuple(loop.complaints),
             journal=self._journal,
             resyncs=loop.machine.kernel.counters(),
+            unfinished=loop.plans.unfinished(),
         )
         return {"ok": True, **status(loop.decision, loop.snapshot, loop.policy, loop.plans.applied(), extra)}
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from autovpn.core.diff import Plan
-from autovpn.core.records import Origin
+from autovpn.core.diff import Amend, Do, Plan, Undo
+from autovpn.core.records import EntryState, Origin
 from autovpn.core.recover import plan_from
 from autovpn.core.steps import Step, StepKey
 from autovpn.system.runner import Runner, RunResult, UndoContext
@@ -15,7 +15,7 @@ from autovpn.system.runner import Runner, RunResult, UndoContext
 
 @dataclass(slots=True)
 class _Running:
-    target: tuple[Step, ...]
+    plan: Plan
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[RunResult] | None = None
 
@@ -48,6 +48,10 @@ class Plans:
         steps = (entry.step for entry in self._runner.applied)
         return tuple(step for step in steps if activation in (None, step.activation))
 
+    def unfinished(self) -> frozenset[StepKey]:
+        """Return the keys of the steps that are being done, amended or undone."""
+        return frozenset(entry.key for entry in self._runner.applied if entry.state is not EntryState.DONE)
+
     def activations(self) -> frozenset[str]:
         """Return the activations that have steps or a running plan."""
         return frozenset(step.activation for step in self.applied()) | frozenset(self._running)
@@ -66,20 +70,20 @@ class Plans:
         return activation in self._stuck
 
     def steer(self, activation: str, target: tuple[Step, ...], lost: Collection[StepKey] = ()) -> None:
-        """See to it that the activation reaches its target; a plan for another target is ended first.
+        """See to it that the activation reaches its target; a running plan that leads elsewhere is ended first.
 
         A plan that failed is not tried again as it is: something has to change, or `forget_failures` to be called.
         """
         running = self._running.get(activation)
         if running is not None:
-            if running.target != target:
+            if not still_right(running.plan, target):
                 running.stop.set()
             return
         plan = self.next_plan(activation, target, lost)
         if not plan:
             self._stuck.pop(activation, None)
         elif self._stuck.get(activation) != plan:
-            self._start(activation, target, plan)
+            self._start(activation, plan)
 
     def next_plan(self, activation: str, target: tuple[Step, ...], lost: Collection[StepKey] = ()) -> Plan:
         """Return what would be done now."""
@@ -97,10 +101,10 @@ class Plans:
         tasks = [running.task for running in self._running.values() if running.task]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, activation: str, target: tuple[Step, ...], plan: Plan) -> None:
+    def _start(self, activation: str, plan: Plan) -> None:
         self._stuck.pop(activation, None)
         self.count += 1
-        running = _Running(target)
+        running = _Running(plan)
         self._running[activation] = running
         running.task = asyncio.get_running_loop().create_task(self._runner.run(plan, running.stop, self._why))
         running.task.add_done_callback(lambda task: self._ended(activation, plan, task))
@@ -111,3 +115,15 @@ class Plans:
         if (result.failed or result.complaints) and not result.stopped:
             self._stuck[activation] = plan
         self._finished(activation, result)
+
+
+def still_right(plan: Plan, target: Collection[Step]) -> bool:
+    """Report whether a plan still leads towards the target: what that wants besides can follow."""
+    wanted = set(target)
+    made = {_result(change) for change in plan.changes if not isinstance(change, Undo)}
+    undone = {change.step for change in plan.changes if isinstance(change, Undo)}
+    return made <= wanted and not (undone - made) & wanted
+
+
+def _result(change: Do | Amend) -> Step:
+    return change.step if isinstance(change, Do) else change.new

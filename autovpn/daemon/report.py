@@ -16,7 +16,7 @@ from autovpn.core.judgement import Judgement
 from autovpn.core.memory import LEAVING_LIMIT, Override
 from autovpn.core.profile import Policy, Profile
 from autovpn.core.snapshot import Link, Phase, Snapshot
-from autovpn.core.steps import DnsValue, Step, StepKind
+from autovpn.core.steps import DnsValue, Step, StepKey, StepKind
 from autovpn.core.supervise import ATTEMPTS
 from autovpn.core.tunnel import RouteMode, TunnelPhase, TunnelSpec, TunnelState
 from autovpn.core.wanted import current_tunnel, describe_network
@@ -52,7 +52,8 @@ class StatusExtra:
     """What `status` shows beside the decision. `now` and `started` are monotonic seconds.
 
     `configuration` holds the problems of the files as they are now; with `reload_failed` an older configuration runs
-    on. `resyncs` counts by reason how often the kernel's state was read anew.
+    on. `unfinished` steps are just being done or undone. `resyncs` counts by reason how often the kernel's state was
+    read anew.
     """
 
     now: float
@@ -65,13 +66,14 @@ class StatusExtra:
     hooks: tuple[str, ...] = ()
     journal: tuple[str, ...] = ()
     resyncs: Mapping[str, int] = field(default_factory=dict)
+    unfinished: frozenset[StepKey] = frozenset()
 
 
 def status(
     decision: Decision, snapshot: Snapshot, policy: Policy, applied: Iterable[Step], extra: StatusExtra
 ) -> Report:
     """Return how everything stands now."""
-    view = _View(decision, snapshot, policy, tuple(applied), extra.now)
+    view = _View(decision, snapshot, policy, tuple(applied), extra.now, extra.unfinished)
     activations = [view.activation(activation) for activation in decision.activations]
     return {
         "version": extra.version,
@@ -123,6 +125,7 @@ class _View:
     policy: Policy
     applied: tuple[Step, ...]
     now: float
+    unfinished: frozenset[StepKey]
 
     def until(self, moment: float | None) -> float | None:
         """Return the seconds that are left until a moment."""
@@ -186,7 +189,7 @@ class _View:
     def _state(self, activation: Activation, profile: Profile, current: TunnelSpec | None, steps: list[Step]) -> str:
         if activation.role in (Role.STANDBY, Role.BLOCKED):
             return str(activation.role.value)
-        complete = any(step.kind is StepKind.POSTUP for step in steps)
+        complete = any(step.kind is StepKind.POSTUP and step.key not in self.unfinished for step in steps)
         if current is None:
             return "up" if complete else "starting"
         state = self.snapshot.tunnels.get((profile.name, current.name), TunnelState())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ class Laptop:
         self.daemon: Program | None = None
         self.log = self.namespace.file("/run/hooks.log")
         self.write("/etc/resolv.conf", "# the laptop's own\nnameserver 192.0.2.1\nsearch home.example\n")
-        self.configure("[daemon]\nsettle_trusted = \"200ms\"\nlinger = \"1s\"\ndecide_timeout = \"2s\"\n")
+        self.configure('[daemon]\nsettle_trusted = "200ms"\nlinger = "1s"\ndecide_timeout = "2s"\n')
 
     def write(self, path: str, text: str, mode: int = 0o644) -> Path:
         """Write a file of the laptop's own file system."""
@@ -75,7 +76,10 @@ class Laptop:
     def _answers(self) -> bool:
         assert self.daemon is not None
         assert self.daemon.process.poll() is None, f"the daemon ended: {self.daemon.output}"
-        return self.namespace.file("/run/autovpn/control.sock").exists() and self.ask("status")[0] == 0
+        try:
+            return bool(self.request("status"))
+        except (OSError, json.JSONDecodeError):
+            return False
 
     def stop(self) -> int:
         """Stop the daemon as a service manager does, and return its exit status."""
@@ -99,16 +103,31 @@ class Laptop:
         done = self.namespace.run_private("env", f"PYTHONPATH={REPOSITORY}", *AUTOVPN, *arguments, check=False)
         return done.returncode, done.stdout + done.stderr
 
+    def request(self, command: str, **arguments: object) -> dict[str, Any]:
+        """Ask the daemon directly, at the cost of a socket instead of a program."""
+        with socket.socket(socket.AF_UNIX) as daemon:
+            daemon.settimeout(10.0)
+            daemon.connect(str(self.namespace.file("/run/autovpn/control.sock")))
+            daemon.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
+            with daemon.makefile() as reply:
+                answer: dict[str, Any] = json.loads(reply.readline())
+        assert answer["ok"], answer
+        return answer
+
     def status(self) -> dict[str, Any]:
         """Return what `status --json` says."""
-        code, text = self.ask("status", "--json")
-        assert code == 0, text
-        answer: dict[str, Any] = json.loads(text)
-        return answer
+        return self.request("status")
 
     def activation(self, name: str) -> dict[str, Any] | None:
         """Return how an activation stands."""
         return next((found for found in self.status()["activations"] if found["profile"] == name), None)
+
+    def failure(self, name: str) -> dict[str, Any] | None:
+        """Return why the tunnel of an activation failed last."""
+        activation = self.activation(name)
+        return (
+            next((t["last_failure"] for t in activation["tunnels"] if t["last_failure"]), None) if activation else None
+        )
 
     def state(self, name: str) -> str | None:
         """Return the state of an activation in one word."""

@@ -5,21 +5,31 @@ from __future__ import annotations
 import pytest
 
 from tests.netns.laptop import Laptop
-from tests.netns.servers import Sshd, Wireguard
-from tests.netns.world import OFFICE
+from tests.netns.servers import Charon, Server, Sshd, Wireguard
+from tests.netns.world import OFFICE, wait_until
 
 MATCH = '[match]\ninterface = ["eth0"]\n'
+DNS = '[dns]\nservers = ["10.20.0.53"]\nsearch = ["office.example"]\n'
 EVENTS = ("preup", "postup", "predown", "postdown", "failup", "faildown", "roam")
+SERVERS = [Sshd, Wireguard, Charon]
 
 
-@pytest.mark.parametrize("server", [Sshd, Wireguard])
-def test_a_network_brings_its_tunnel_up_and_takes_it_down(laptop: Laptop, server: type[Sshd | Wireguard]) -> None:
-    office = server(laptop.world)
-    dns = '[dns]\nservers = ["10.20.0.53"]\nsearch = ["office.example"]\n'
+def office_profile(laptop: Laptop, server: Server) -> None:
+    """Write the profile that connects to the office on the laptop's cable."""
     laptop.profile(
         "10-office",
-        f'tunnels = ["office"]\n{MATCH}{dns}{office.tunnel_toml("office")}{laptop.hooks(*EVENTS)}',
+        f'tunnels = ["office"]\n{MATCH}{DNS}{server.tunnel_toml("office")}{laptop.hooks(*EVENTS)}',
     )
+
+
+def moments(laptop: Laptop) -> list[str]:
+    return [line.split()[0] for line in laptop.hook_log()]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_network_brings_its_tunnel_up_and_takes_it_down(laptop: Laptop, kind: type[Server]) -> None:
+    server = kind(laptop.world)
+    office_profile(laptop, server)
     before = laptop.picture()
     assert not laptop.namespace.ping(OFFICE)
 
@@ -28,9 +38,139 @@ def test_a_network_brings_its_tunnel_up_and_takes_it_down(laptop: Laptop, server
 
     assert laptop.namespace.ping(OFFICE)
     assert "nameserver 10.20.0.53" in laptop.resolv_conf
-    assert [line.split()[0] for line in laptop.hook_log()] == ["preup", "postup"]
+    assert moments(laptop) == ["preup", "postup"]
 
     assert laptop.stop() == 0
     assert laptop.picture() == before
-    assert [line.split()[0] for line in laptop.hook_log()] == ["preup", "postup", "predown", "postdown"]
+    assert moments(laptop) == ["preup", "postup", "predown", "postdown"]
     assert "reason=stop alive=1" in laptop.hook_log()[2]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_daemon_that_was_killed_is_followed_without_a_lost_packet(laptop: Laptop, kind: type[Server]) -> None:
+    server = kind(laptop.world)
+    office_profile(laptop, server)
+    before = laptop.picture()
+    laptop.start()
+    laptop.wait_for("office", "up")
+    up = laptop.picture()
+    pinging = laptop.namespace.spawn("ping", "-n", "-i", "0.05", OFFICE)
+
+    laptop.kill()
+    laptop.start()
+    laptop.wait_for("office", "up")
+    wait_until(lambda: pinging.output.count("bytes from") > 20, "some answers")
+    pinging.stop(2)
+
+    assert "0% packet loss" in pinging.output, pinging.output
+    assert laptop.picture() == up
+    assert moments(laptop) == ["preup", "postup"]
+
+    laptop.stop()
+    assert laptop.picture() == before
+    assert moments(laptop) == ["preup", "postup", "predown", "postdown"]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_recover_undoes_what_a_killed_daemon_left(laptop: Laptop, kind: type[Server]) -> None:
+    server = kind(laptop.world)
+    office_profile(laptop, server)
+    before = laptop.picture()
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    laptop.kill()
+    code, said = laptop.ask("recover")
+
+    assert code == 0, said
+    assert laptop.picture() == before
+    assert moments(laptop) == ["preup", "postup", "predown", "postdown"]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_the_uplink_goes_and_comes_back_within_linger(laptop: Laptop, kind: type[Server]) -> None:
+    laptop.configure('[daemon]\nlinger = "60s"\n')
+    server = kind(laptop.world)
+    office_profile(laptop, server)
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    laptop.uplink_down()
+    wait_until(lambda: (laptop.activation("office") or {})["lingering"], "the activation to linger")
+    laptop.uplink_up()
+    wait_until(lambda: not (laptop.activation("office") or {})["lingering"], "the activation to carry on")
+    laptop.namespace.batch("route replace default via 192.0.2.1")
+
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer again")
+    assert moments(laptop) == ["preup", "postup"]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_the_uplink_that_stays_away_ends_the_activation(laptop: Laptop, kind: type[Server]) -> None:
+    server = kind(laptop.world)
+    office_profile(laptop, server)
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    laptop.uplink_down()
+    laptop.wait_for("office", None)
+
+    assert "reason=uplink-lost" in laptop.hook_log()[2]
+    assert moments(laptop) == ["preup", "postup", "predown", "postdown"]
+    assert "192.0.2.1" in laptop.resolv_conf
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_silent_server_is_said_and_comes_back(laptop: Laptop, kind: type[Server]) -> None:
+    server = kind(laptop.world)
+    server.silence()
+    office_profile(laptop, server)
+    text = laptop.namespace.file("/etc/autovpn/profiles/10-office.toml").read_text()
+    laptop.profile("10-office", text.replace("[tunnel.office]\n", '[tunnel.office]\nconnect_timeout = "3s"\n'))
+    laptop.start()
+
+    wait_until(lambda: laptop.failure("office"), "a first failed attempt", 20.0)
+    server.unsilence()
+    laptop.wait_for("office", "up", 40.0)
+
+    assert laptop.namespace.ping(OFFICE)
+    assert moments(laptop) == ["preup", "postup"]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_stopping_while_connecting_leaves_nothing(laptop: Laptop, kind: type[Server]) -> None:
+    server = kind(laptop.world)
+    server.silence()
+    office_profile(laptop, server)
+    before = laptop.picture()
+    laptop.start()
+    laptop.wait_for("office", "connecting")
+
+    assert laptop.stop() == 0
+    assert laptop.picture() == before
+    assert moments(laptop) == ["preup", "postdown"]
+
+
+def test_down_by_hand_holds_until_up(laptop: Laptop) -> None:
+    office_profile(laptop, Sshd(laptop.world))
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    code, said = laptop.ask("down")
+    assert code == 0, said
+    assert laptop.state("office") is None
+    assert not laptop.namespace.ping(OFFICE)
+
+    code, said = laptop.ask("up", "office")
+    assert code == 0, said
+    assert laptop.state("office") == "up"
+    assert laptop.namespace.ping(OFFICE)
+
+
+def test_a_second_daemon_names_the_first(laptop: Laptop) -> None:
+    laptop.start()
+    assert laptop.daemon
+    code, said = laptop.ask("run")
+
+    assert code == 1
+    assert f"process {laptop.daemon.pid}" in said
