@@ -132,7 +132,7 @@ def server(world: World) -> Iterator[NameServer]:
 def ask(
     world: World, host: str, servers: Sequence[str] = (GATEWAY,), device: str = "eth0", want: Sequence[int] = (4, 6)
 ) -> tuple[IPAddress, ...]:
-    return world.laptop.call(lambda: asyncio.run(resolve(host, device, servers, 5.0, want)))
+    return world.laptop.call(lambda: asyncio.run(resolve(host, device, servers, 1000.0, want)))
 
 
 @pytest.mark.parametrize(

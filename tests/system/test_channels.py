@@ -190,6 +190,9 @@ async def test_a_dialogue_begins_when_the_program_listens_though_a_stale_socket_
     await asyncio.to_thread(subprocess.run, stale, check=True)
     await tunnel.channels.execute(Open("management", str(path)))
     await tunnel.channels.execute(Send("management", Secret(b"too early")))
+    for _ in range(10):
+        await asyncio.sleep(0)  # long enough to be refused by the stale one
+    assert tunnel.events == []
     await asyncio.to_thread(path.unlink)
     await tunnel.channels.execute(Spawn((sys.executable, "-c", SERVER, str(path))))
     await tunnel.until(Opened)
