@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from autovpn.core.steps import StepKind
 from autovpn.daemon.executors.address import AddressExecutor
 from autovpn.daemon.executors.dns import DnsExecutor
 from autovpn.daemon.executors.hooks import HooksExecutor
+from autovpn.daemon.executors.nonce import new_nonce
 from autovpn.daemon.executors.routing import RoutingExecutor
 from autovpn.daemon.executors.tunnel import TunnelExecutor
 from autovpn.daemon.ports import Hooks, Links, Resolver, Routes, Tunnels
@@ -16,17 +17,23 @@ from autovpn.system.runner import Executor
 __all__ = ["executors"]
 
 
-def executors(
-    hooks: Hooks, routes: Routes, links: Links, tunnels: Tunnels, resolver: Resolver
+def executors(  # noqa: PLR0913 (one per port)
+    hooks: Hooks,
+    routes: Routes,
+    links: Links,
+    tunnels: Tunnels,
+    resolver: Resolver,
+    *,
+    nonce: Callable[[], str] = new_nonce,
 ) -> Mapping[StepKind, Executor]:
     """Return what the runner needs to carry out every kind of step."""
-    brackets = HooksExecutor(hooks)
+    brackets = HooksExecutor(hooks, nonce)
     routing = RoutingExecutor(routes, links)
     return {
         StepKind.PREUP: brackets,
         StepKind.GUARD: routing,
         StepKind.PIN: routing,
-        StepKind.TUNNEL: TunnelExecutor(tunnels, links),
+        StepKind.TUNNEL: TunnelExecutor(tunnels, links, nonce),
         StepKind.ADDRESS: AddressExecutor(links),
         StepKind.ROUTES: routing,
         StepKind.DNS: DnsExecutor(resolver),

@@ -6,7 +6,6 @@ recorded before it starts, so none ever runs twice, in whatever moment the daemo
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,15 +13,11 @@ from autovpn.core.profile import Event, Hook, OnFail
 from autovpn.core.receipts import HookProgress
 from autovpn.core.records import Entry, EntryState
 from autovpn.core.steps import HookMoment, Step
+from autovpn.daemon.executors.nonce import new_nonce
 from autovpn.daemon.ports import Hooks
 from autovpn.errors import StepFailed
 from autovpn.system.hooks import HookResult
 from autovpn.system.runner import Outcome, UndoContext, Work
-
-
-def new_nonce() -> str:
-    """Return a mark that nobody else has."""
-    return secrets.token_hex(8)
 
 
 class HooksExecutor:

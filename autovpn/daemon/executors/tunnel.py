@@ -7,7 +7,7 @@ from typing import Any
 
 from autovpn.core.records import Entry
 from autovpn.core.steps import Step
-from autovpn.daemon.executors.hooks import new_nonce
+from autovpn.daemon.executors.nonce import new_nonce
 from autovpn.daemon.ports import Links, Tunnels
 from autovpn.errors import StepFailed
 from autovpn.system.runner import Outcome, UndoContext, Work

@@ -1,0 +1,138 @@
+"""The daemon dies at every moment there is, is recovered in every way there is, and dies again meanwhile."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from autovpn.core.steps import HookMoment, Step, StepKind
+from autovpn.system import journal
+from tests.daemon import steps
+from tests.daemon.fake_machine import FakeLink, Machine, Moment
+
+Recovery = Callable[[Machine, tuple[Step, ...]], Awaitable[None]]
+
+
+async def restart(machine: Machine, wanted: tuple[Step, ...]) -> None:
+    """Start another daemon, which adopts what is whole and still wanted; then have it stop."""
+    result = await machine.steer(*wanted)
+    assert result.failed is None, result.failed
+    assert await machine.applied() == wanted, "neither adopted nor made anew"
+    await machine.assert_as_recorded()
+    result = await machine.steer()
+    assert not result.complaints, result.complaints
+
+
+async def recover(machine: Machine, wanted: tuple[Step, ...]) -> None:
+    """Run `autovpn recover`."""
+    recovered = await machine.recover()
+    assert (recovered.complaints, recovered.left) == ((), ())
+
+
+RECOVERIES: dict[str, Recovery] = {"restart": restart, "recover": recover}
+
+
+REBOOTS: dict[str, Callable[[Machine], None]] = {
+    "no reboot": lambda _: None,
+    "reboot": lambda machine: machine.reboot(),
+    "power cut": lambda machine: machine.reboot(power_cut=True),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def lines_are_read_once() -> Iterator[None]:
+    """Thousands of journals are read here, which share most of their lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "_whole", functools.cache(journal._whole))
+        yield
+
+
+def prepared(kind: StepKind | None) -> Machine:
+    """Return a machine for steps of one kind: what stands on a tunnel finds its device."""
+    machine = Machine()
+    if kind in (StepKind.ADDRESS, StepKind.ROUTES):
+        machine.links[50] = FakeLink(steps.device_of("campus"))
+    return machine
+
+
+async def all_moments(kind: StepKind | None, story: tuple[tuple[Step, ...], ...]) -> dict[Moment, str]:
+    """Go from one wanted set to the next with a daemon of its own each; return all the states on the way."""
+    machine = prepared(kind)
+    for wanted in story:
+        assert (await machine.steer(*wanted)).failed is None
+    return machine.moments
+
+
+async def crash_everywhere(
+    kind: StepKind | None,
+    story: tuple[tuple[Step, ...], ...],
+    way: str,
+    reboot: str,
+    *,
+    crashes: int,
+    chosen: Callable[[dict[Moment, str]], dict[Moment, str]] = lambda moments: moments,
+) -> None:
+    """Recover from each state of the story, and, while crashes are left, from each state of each recovery."""
+    moments = await all_moments(kind, story)
+    seen: set[Moment] = set()
+    for left in reversed(range(crashes)):
+        after: dict[Moment, str] = {}
+        for moment, name in chosen(moments).items():
+            machine = Machine.at(moment)
+            machine.remembers = left > 0
+            before = prepared(kind)
+            REBOOTS[reboot](machine)
+            if reboot != "no reboot":
+                machine.links = dict(before.links)
+            await RECOVERIES[way](machine, story[0])
+            check(machine, before.view(), (name, way, reboot))
+            after |= {one: f"{name}, then {again}" for one, again in machine.moments.items() if one not in seen}
+        seen |= set(after)
+        moments = after
+
+
+def check(machine: Machine, before: dict[str, object], where: object) -> None:
+    """Hold what every recovery must achieve against the machine."""
+    assert machine.view() == before, where
+    ran = Counter(machine.hooks_run)
+    assert all(times == 1 for times in ran.values()), (where, ran)
+    for nonce in {nonce for nonce, _ in ran}:
+        programs = {program for mark, program in (*ran, *machine.doomed) if mark == nonce}
+        kind = StepKind.PREUP if any("preup" in one or "postdown" in one for one in programs) else StepKind.POSTUP
+        moment = steps.bracket(kind).context
+        assert isinstance(moment, HookMoment)
+        assert {hook.run[0] for hook in moment.down} <= programs, f"{where}: a down hook is owed"
+
+
+@pytest.mark.parametrize("reboot", REBOOTS)
+@pytest.mark.parametrize("way", RECOVERIES)
+@pytest.mark.parametrize("kind", StepKind, ids=lambda kind: kind.value)
+async def test_a_step_of_any_kind_is_adopted_or_undone_wherever_two_daemons_die(
+    kind: StepKind, way: str, reboot: str
+) -> None:
+    story = ((steps.one(kind),), (steps.one(kind, 1),), ())
+    await crash_everywhere(kind, story, way, reboot, crashes=2)
+
+
+@pytest.mark.parametrize("reboot", REBOOTS)
+@pytest.mark.parametrize("way", RECOVERIES)
+async def test_an_activation_is_adopted_or_undone_wherever_the_daemon_dies(way: str, reboot: str) -> None:
+    story = (steps.activation(), steps.activation(1), ())
+    await crash_everywhere(None, story, way, reboot, crashes=1)
+
+
+@pytest.mark.parametrize("reboot", REBOOTS)
+@pytest.mark.parametrize("way", RECOVERIES)
+async def test_an_activation_is_adopted_or_undone_when_three_daemons_die(way: str, reboot: str) -> None:
+    """The states are too many for all of them; a sample that is always the same stands for them."""
+    story = (steps.activation(), steps.activation(1), ())
+    dice = random.Random(f"{way} {reboot}")
+
+    def sample(moments: dict[Moment, str]) -> dict[Moment, str]:
+        return dict(dice.sample(sorted(moments.items(), key=repr), min(len(moments), 12)))
+
+    await crash_everywhere(None, story, way, reboot, crashes=3, chosen=sample)
