@@ -64,6 +64,7 @@ class Loop:
         self.moments = Moments(machine.run_hook, self.complain)
         self.lookups = Lookups(machine.resolve, self._servers, self.tell_attempt)
         self._reasons: dict[str, str] = {}
+        self._riding: dict[str, LinkId] = {}
         self._asked: set[LinkId] = set()
         self._dns: UplinkDns | None = None
         self._awake = asyncio.Event()
@@ -196,7 +197,8 @@ class Loop:
         return Decision(endings=endings, memory=replace(self.memory, rides=()))
 
     def _note_reasons(self) -> None:
-        """Keep why an activation ended until its undoing is over."""
+        """Keep why an activation ended, and where it rode, until its undoing is over."""
+        self._riding |= {activation.profile: activation.uplink for activation in self.decision.activations}
         for ending in self.decision.endings:
             log.info("activation.end profile=%s reason=%s", ending.profile, ending.reason)
             self._reasons[ending.profile] = ending.reason
@@ -223,7 +225,9 @@ class Loop:
 
     def _undo_context(self, activation: str) -> UndoContext:
         """Return what the hooks of an undoing are told: the reason, and whether the tunnel still passes packets."""
-        alive = self.machine.sessions.passes_packets(activation)
+        link = self.snapshot.link(self._riding[activation]) if activation in self._riding else None
+        reachable = link is not None and link.phase is Phase.USABLE
+        alive = reachable and self.machine.sessions.passes_packets(activation)
         failures = [s.last_failure for (name, _), s in self.tunnels.view().items() if name == activation]
         lost = next((failure.words for failure in failures if failure), "")
         return UndoContext(self._reasons.get(activation) or lost or "changed", alive)
@@ -242,6 +246,7 @@ class Loop:
             self._failed(activation, *result.failed)
         if not self.plans.applied(activation):
             self._reasons.pop(activation, None)
+            self._riding.pop(activation, None)
         self.wake()
 
     def _failed(self, activation: str, step: Step, words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from pathlib import Path
 from typing import Protocol
 
 from autovpn.core.dnschoice import DnsFacts, MachineDns, choose
@@ -13,6 +14,7 @@ from autovpn.core.resolvconf import ResolvConf
 from autovpn.daemon.report import DnsStanding
 from autovpn.dns.backend import DnsBackend, Outcome, Receipt
 from autovpn.errors import AutovpnError
+from autovpn.system.files import NameWatch
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,16 @@ class MachineResolver:
                 if self._wish is not None and self._backend is backend:
                     await self._answer(self._wish)
                 wake()
+
+    async def follow(self, path: Path, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever the machine's own DNS may have changed, for the rules that observe it."""
+        watch = NameWatch(path)
+        try:
+            while True:
+                await watch.disturbed()
+                wake()
+        finally:
+            watch.close()
 
     async def _answer(self, wish: MachineDns) -> None:
         try:

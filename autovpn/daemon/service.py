@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 
 from autovpn.core.dnschoice import merge
 from autovpn.core.memory import Memory
@@ -29,9 +30,16 @@ class Service:
     """Runs a loop with all that surrounds it."""
 
     def __init__(
-        self, loop: Loop, commands: Commands, control: ControlServer, resolver: MachineResolver, backend: Backend
+        self,
+        loop: Loop,
+        commands: Commands,
+        control: ControlServer,
+        resolver: MachineResolver,
+        backend: Backend,
+        resolv_conf: Path,
     ) -> None:
-        """Put the parts together; `backend` is the one whose file others may write."""
+        """Put the parts together; `backend` is the one whose file, `resolv_conf`, others may write."""
+        self._resolv_conf = resolv_conf
         self._loop = loop
         self._commands = commands
         self._control = control
@@ -45,6 +53,7 @@ class Service:
         self._answer_signals()
         await self._control.start()
         self._keep(self._resolver.defend(self._backend, self._loop.wake))
+        self._keep(self._resolver.follow(self._resolv_conf, self._loop.wake))
         self._keep(self._watchdog())
         notify("READY=1", "STATUS=watching")
         started()
@@ -118,4 +127,10 @@ class Service:
     def _keep(self, work: Coroutine[object, object, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        """Say what ended a task that should have gone on; the daemon itself does."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._loop.complain(str(error) or type(error).__name__)

@@ -54,7 +54,8 @@ class Laptop:
         """Return hooks that log each of these events with what they are told."""
         script = (
             "#!/bin/sh\n"
-            'echo "$AUTOVPN_EVENT $AUTOVPN_PROFILE $IFACE reason=$AUTOVPN_REASON alive=$AUTOVPN_ALIVE" >> /run/hooks.log\n'
+            'echo "$AUTOVPN_EVENT $AUTOVPN_PROFILE $IFACE'
+            ' reason=$AUTOVPN_REASON alive=$AUTOVPN_ALIVE" >> /run/hooks.log\n'
         )
         self.write("/etc/autovpn/log-event", script, 0o755)
         return "".join(f'[[hooks]]\non = "{event}"\nrun = ["/etc/autovpn/log-event"]\n' for event in events)
@@ -156,7 +157,7 @@ class Laptop:
         return self.namespace.file("/etc/resolv.conf").read_text()
 
     def picture(self) -> str:
-        """Return everything of the machine that must be as before: kernel state, resolv.conf as an object, processes."""
+        """Return all of the machine that must be as before: kernel state, resolv.conf as an object, processes."""
         path = self.namespace.file("/etc/resolv.conf")
         facts = path.lstat()
         kept = (facts.st_ino, facts.st_mode, facts.st_uid, facts.st_gid, facts.st_size)
