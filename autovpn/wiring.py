@@ -23,7 +23,7 @@ from autovpn.core.snapshot import Link, Snapshot
 from autovpn.daemon.commands import Commands
 from autovpn.daemon.devices import KernelDevices
 from autovpn.daemon.executors import executors
-from autovpn.daemon.executors.hooks import new_nonce
+from autovpn.daemon.executors.nonce import new_nonce
 from autovpn.daemon.kernel import KernelLinks, KernelRoutes
 from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine
@@ -177,7 +177,7 @@ async def _serve(directories: Directories) -> None:
         settings = Settings(lambda: _reading(directories))
         commands = Commands(loop, settings, resolver.standing, wrong)
         control = ControlServer(directories.run / "control.sock", commands.answer)
-        service = Service(loop, commands, control, resolver, backend)
+        service = Service(loop, commands, control, resolver, backend, directories.resolv_conf)
         watch.start(loop.wake)
         await service.run()
 
