@@ -17,7 +17,7 @@ from autovpn.system.runner import Executor
 __all__ = ["executors"]
 
 
-def executors(  # noqa: PLR0913 (one per port)
+def executors(
     hooks: Hooks,
     routes: Routes,
     links: Links,
