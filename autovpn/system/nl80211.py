@@ -101,6 +101,8 @@ class Nl80211Message(genlmsg):  # type: ignore[misc] # pyroute2 has no types
 class Nl80211:
     """One connection to nl80211: questions and events.
 
+    One socket for both, so that an answer stands behind the events that the kernel wrote before it: what they say is
+    known when the answer is read, and no answer is taken together with the request of an association that has ended.
     After any SystemFault but Gone and DumpInterrupted, open anew.
     """
 

@@ -43,6 +43,9 @@ class Air:
 
     associated: dict[int, Bss | None] = field(default_factory=dict)
     authorized: set[int] = field(default_factory=set)
+    access_points: set[int] = field(default_factory=set)
+    """Interfaces of another type: they answer, and are no stations."""
+    connections: int = 0
     breaks: list[Exception] = field(default_factory=list)
     """What the next questions raise, in order."""
     read: list[int] = field(default_factory=list)
@@ -55,6 +58,7 @@ class Air:
     async def connect(self) -> Air:
         self._ask()
         self.opened += 1
+        self.connections += 1
         self.queue = asyncio.Queue()
         return self
 
@@ -63,7 +67,7 @@ class Air:
 
     async def stations(self) -> frozenset[int]:
         self._ask()
-        return frozenset(self.associated)
+        return frozenset(self.associated) - self.access_points
 
     async def associated_bss(self, index: int) -> Bss | None:
         self._ask()
@@ -115,16 +119,19 @@ class FamilyTable:
 
     def __init__(self, number: int | None) -> None:
         self._number = number
+        self.has_news = False
         self._readable, self._writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def put(self, number: int | None) -> None:
         self._number = number
+        self.has_news = True
         os.write(self._writable, b"!")
 
     def fileno(self) -> int:
         return self._readable
 
     def consume(self) -> None:
+        self.has_news = False
         try:
             os.read(self._readable, 64)
         except BlockingIOError:
