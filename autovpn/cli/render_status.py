@@ -51,11 +51,17 @@ def _headline(uplink: Dict, riding: list[Dict]) -> tuple[str, Tone]:
         None: uplink["phase"],
         "connect": f"{uplink['profile']}, about to start",
         "disconnect": f"{uplink['profile']}, no tunnel wanted here",
-        "ignore": "left alone",
+        "ignore": f"left alone: {_why_ignored(uplink)}",
         "pending": "not decided yet",
     }
     tone = Tone.WARN if uplink["outcome"] == "pending" else Tone.FAINT
     return f"{network}{words.get(uplink['outcome'], uplink['outcome'])}", tone
+
+
+def _why_ignored(uplink: Dict) -> str:
+    if uplink["manual"]:
+        return "taken down by hand"
+    return f"{uplink['profile']} says so" if uplink["profile"] else "no profile matches"
 
 
 def _activation_words(activation: Dict) -> str:
@@ -88,7 +94,7 @@ def _network(uplink: Dict) -> Iterator[Row]:
         yield Row("network", f"{uplink['type']}, evidence: {uplink['evidence']}{usable}")
     if uplink["addresses"]:
         gateways = ", ".join(gateway["address"] for gateway in uplink["gateways"])
-        metric = f" (metric {uplink['metric']})" if uplink["metric"] is not None else ""
+        metric = f" (metric {uplink['metric']})" if uplink["metric"] else ""
         via = f" by way of {gateways}{metric}" if gateways else ""
         governs = ", the best default route" if uplink["governing"] and gateways else ""
         yield Row("addresses", f"{', '.join(uplink['addresses'])}{via}{governs}")
@@ -131,9 +137,8 @@ def _machine(status: Dict) -> Block:
         body.append(Row("reload", old, Tone.BAD))
     for kind, tone in (("configuration", Tone.BAD), ("hooks", Tone.WARN), ("journal", Tone.BAD)):
         body += [Row(kind, problem, tone) for problem in status["problems"][kind]]
-    if status["resyncs"]:
-        counts = ", ".join(f"{reason} {count}×" for reason, count in status["resyncs"].items())
-        body.append(Row("resyncs", counts, Tone.FAINT))
+    if counts := [f"{name.replace('_', ' ')}: {count}" for name, count in status["resyncs"].items() if count]:
+        body.append(Row("looks", f"at everything anew, {', '.join(counts)}", Tone.FAINT))
     if not status["uplinks"]:
         body.insert(0, Row("uplinks", "none: no link that could be one is there", Tone.FAINT))
     running = f"{status['version']}, running for {spoken(status['running_for'])} (process {status['pid']})"

@@ -204,13 +204,21 @@ def test_what_concerns_the_machine_stands_at_the_end() -> None:
         dns={"backend": "file", "in_force": False, "standing": "foreign", "degraded": "rewritten", "notes": ["n"]},
         reload_failed=True,
         undoing=["tunnel old of gone"],
-        resyncs={"ENOBUFS": 2},
+        resyncs={"netlink_resyncs": 2, "wireless_resyncs": 0},
         problems={"configuration": ["a.toml:1: x"], "hooks": ["postup failed"], "journal": ["disk full"]},
     )
-    for words in ("not in force, foreign", "rewritten", "a.toml:1: x", "postup failed", "disk full", "ENOBUFS 2×"):
+    for words in (
+        "not in force, foreign",
+        "rewritten",
+        "a.toml:1: x",
+        "postup failed",
+        "disk full",
+        "netlink resyncs: 2",
+    ):
         assert words in said
     assert "mend them, then: autovpn reload" in said
     assert "undoing" in said
+    assert "wireless resyncs" not in said
 
 
 def whole_status(link: Link, policy: Policy, memory: Memory) -> str:
@@ -222,7 +230,8 @@ def whole_status(link: Link, policy: Policy, memory: Memory) -> str:
     ("link", "policy", "words"),
     [
         (replace(wlan(), phase=Phase.DORMANT), POLICY, "dormant"),
-        (wlan(b"Elsewhere"), POLICY, "left alone"),
+        (wlan(b"Elsewhere"), POLICY, "left alone: no profile matches"),
+        (wlan(), Policy((replace(CAMPUS, action=Action.IGNORE, require=Grade.HINT),)), "left alone: campus says so"),
         (wlan(b"Home"), Policy((replace(TRUSTED, require=Grade.SHARED_KEY),)), "trusted, no tunnel wanted here"),
         (replace(wlan(), wireless=None, wireless_pending=True), POLICY, "not decided yet"),
     ],
@@ -240,9 +249,9 @@ def test_marks_and_wishes_by_hand_are_shown() -> None:
         wlan(), POLICY, Memory(overrides=(up,))
     )
     down = Override(up=False, profile=None, uplink=LinkId(3), network=network)
-    assert "down everything on wlan0, until the network changes" in whole_status(
-        wlan(), POLICY, Memory(overrides=(down,))
-    )
+    taken_down = whole_status(wlan(), POLICY, Memory(overrides=(down,)))
+    assert "left alone: taken down by hand" in taken_down
+    assert "down everything on wlan0, until the network changes" in taken_down
 
 
 def test_an_activation_whose_uplink_is_gone_has_a_place_of_its_own() -> None:
