@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from socket import AF_INET6
 
 from autovpn.core.network import IPAddress, IPInterface
 from autovpn.core.routing import RoutePlan
@@ -12,11 +12,6 @@ from autovpn.system import links, routes
 from autovpn.system.rtnl_rows import Tables
 
 _IPV6 = 6
-
-
-def _has_ipv6() -> bool:
-    """Report whether this kernel has IPv6 (ipv6.disable=1 turns it off)."""
-    return Path("/proc/net/if_inet6").exists()
 
 
 class KernelRoutes:
@@ -45,9 +40,11 @@ class KernelRoutes:
 
     async def missing(self, plan: RoutePlan) -> RoutePlan:
         """Return what is not there although this kernel can have it."""
-        missing = plan - routes.present(self._look())
-        if _has_ipv6():
+        tables = self._look()
+        missing = plan - routes.present(tables)
+        if any(rule.family == AF_INET6 for rule in tables.rules):
             return missing
+        # A kernel without IPv6 (ipv6.disable=1) has not even the rules that every kernel begins with.
         return RoutePlan(
             tuple(rule for rule in missing.rules if rule.family != _IPV6),
             tuple(route for route in missing.routes if route.family != _IPV6),
