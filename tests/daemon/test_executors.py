@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from autovpn.core.diff import Do, Plan
-from autovpn.core.dnschoice import MachineDns
+from autovpn.core.diff import Do, Plan, Undo
+from autovpn.core.dnschoice import MachineDns, merge
 from autovpn.core.profile import OnFail
 from autovpn.core.steps import HookMoment, PinValue, Step, StepKind
 from autovpn.daemon.executors.dns import DnsExecutor
 from autovpn.dns.backend import Outcome, Receipt
-from autovpn.errors import Refused
+from autovpn.errors import Refused, StepFailed
 from autovpn.system.runner import Runner
 from tests.daemon import steps
 from tests.daemon.fake_machine import FakeLink, FakeResolver, Machine
@@ -154,6 +154,15 @@ async def test_a_rule_that_two_activations_want_goes_with_the_second() -> None:
     assert machine.view() == before
 
 
+async def test_a_rule_that_another_activation_wants_survives_an_amendment() -> None:
+    machine = Machine()
+    await machine.steer(steps.pin(1, "campus"), steps.pin(1, "office"))
+
+    await machine.steer(steps.pin(0, "campus"), steps.pin(1, "office"))
+
+    assert {rule.family for rule in machine.rules - set(machine.foreign.rules)} == {4, 6}
+
+
 async def test_activations_have_tables_of_their_own_and_priorities_in_common() -> None:
     machine = Machine()
     for owner in ("campus", "office"):
@@ -222,6 +231,22 @@ async def test_the_resolver_gets_the_merge_of_all_wishes_and_its_own_back_after_
     await machine.steer()
 
     assert machine.dns is None
+
+
+async def test_a_wish_that_could_not_be_undone_is_not_put_in_force_again() -> None:
+    class Stuck(FakeResolver):
+        async def revert(self) -> Outcome:
+            raise StepFailed("dns", "the lock is held")
+
+    machine = Machine()
+    runner = Runner(await machine.journal(), {StepKind.DNS: DnsExecutor(Stuck(machine))})
+    campus, office = steps.dns(), steps.dns(1, "office")
+
+    result = await runner.run(Plan((Do(campus), Undo(campus), Do(office))), asyncio.Event())
+
+    assert result.complaints == ("dns of campus: dns: the lock is held",)
+    assert machine.dns is not None
+    assert machine.dns.exclusive == merge([office.value.wish]).exclusive  # type: ignore[union-attr]
 
 
 async def test_a_resolver_that_refuses_costs_the_dns_and_not_the_tunnel() -> None:

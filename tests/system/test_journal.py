@@ -275,6 +275,38 @@ async def test_a_failed_write_leaves_the_file_and_the_entries_as_they_were(
     assert [entry.step for entry in (await files.open()).entries] == [GUARD, steps.pin()]
 
 
+async def test_a_torn_line_that_could_not_be_cut_off_at_once_is_cut_off_later(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = await files.open()
+    await begin(journal, GUARD)
+    write = os.write
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: len(data) // 2]))
+        broken.setattr(os, "ftruncate", _no_room)
+        broken.setattr("autovpn.system.files.disk._write_all", _no_room)
+        with pytest.raises(JournalError):
+            await begin(journal, steps.pin())
+
+    await begin(journal, steps.pin())
+
+    assert [entry.step for entry in (await files.open()).entries] == [GUARD, steps.pin()]
+    assert not files.report
+
+
+async def test_a_disk_too_full_for_a_new_file_still_takes_the_last_line(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = await files.open()
+    await begin(journal, GUARD)
+    monkeypatch.setattr("autovpn.system.files.disk._write_all", _no_room)
+
+    await journal.record(Undone(GUARD.key))
+
+    assert not journal.entries
+    assert not (await files.open()).entries
+
+
 def _no_room(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
