@@ -3,6 +3,7 @@
 The rules, in the order in which the kernel tries them, each with a priority of its own in our range:
 
     PIN      to ENDPOINT ipproto P dport N lookup main   the tunnel's own packets leave by the uplink, and nothing else
+    (QUERY)  sport 914-945 dport 53 lookup main          full: our questions to the uplink's name servers do, too
     TUNNEL   to PREFIX lookup T                          what the tunnel offers, and the DNS servers that it pushed
     (_ONLY)  to PREFIX unreachable                       IPv6: what was not found there goes nowhere else
     LAN      to PREFIX lookup main                       full: the private network that the uplink is on
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Final
@@ -44,6 +45,11 @@ _PRIORITIES_OF_A_SET: Final = 10
 
 TUNNEL_METRIC: Final = 1  # said explicitly, since IPv6 makes 1024 of none
 LAST_METRIC: Final = 0xFFFF_FFFF
+
+QUERY_PORTS: Final = range(914, 946)
+"""The source ports of our own questions to name servers. IANA assigns them to nobody, and only root can have them."""
+
+DNS_PORT: Final = 53
 
 FAMILIES: Final = (4, 6)
 IP_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51}  # IANA's protocol numbers
@@ -83,7 +89,10 @@ class RouteKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """A policy rule of ours: packets of `family` (4 or 6) that fit use `table`, and without one are unreachable."""
+    """A policy rule of ours: packets of `family` (4 or 6) that fit use `table`, and without one are unreachable.
+
+    `sport` is the first and the last of the source ports.
+    """
 
     family: int
     priority: int
@@ -91,7 +100,7 @@ class RuleSpec:
     dst: IPNetwork | None = None
     oif: str | None = None
     ipproto: int | None = None
-    sport: int | None = None
+    sport: tuple[int, int] | None = None
     dport: int | None = None
 
     def __str__(self) -> str:
@@ -100,7 +109,7 @@ class RuleSpec:
         words += [f"to {self.dst}"] if self.dst else []
         words += [f"oif {self.oif}"] if self.oif else []
         words += [f"ipproto {self.ipproto}"] if self.ipproto is not None else []
-        words += [f"sport {self.sport}"] if self.sport is not None else []
+        words += [f"sport {self.sport[0]}-{self.sport[1]}"] if self.sport is not None else []
         words += [f"dport {self.dport}"] if self.dport is not None else []
         words.append("unreachable" if self.table is None else f"lookup {_TABLE_NAMES.get(self.table, self.table)}")
         return " ".join(words)
@@ -211,24 +220,30 @@ def pin_rules(endpoints: Iterable[PinnedEndpoint], place: Place) -> RoutePlan:
     return RoutePlan(tuple(rules))
 
 
-def query_rules(server: PinnedEndpoint, source_port: int, place: Place) -> RoutePlan:
-    """Let one socket of ours ask one server beside a guard: the one that is bound to the uplink and `source_port`.
-
-    Being bound to the uplink gets the question out (the rule UPLINK) but not the answer in: the reverse path filter
-    (net.ipv4.conf.*.rp_filter) looks up the way back without the device, meets the guard and drops the answer, in
-    mode 1 always and in mode 2, systemd's default, as long as the tunnel has no default route. It does look at the
-    ports, exchanged (fib_rules in fib_validate_source, net/ipv4/fib_frontend.c), so a pin is spared, and so is this.
-    """
-    (pin,) = pin_rules([server], place).rules
-    return RoutePlan((replace(pin, sport=source_port),))
-
-
 def guard(uplink: str, place: Place) -> RoutePlan:
-    """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again."""
+    """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again.
+
+    Being bound to the uplink gets our questions to name servers out (the rule UPLINK) but not the answers in: the
+    reverse path filter (net.ipv4.conf.*.rp_filter) looks up the way back without the device, meets the guard and drops
+    the answer, in mode 1 always and in mode 2, systemd's default, as long as the tunnel has no default route. It does
+    look at the ports, exchanged (fib_rules in fib_validate_source, net/ipv4/fib_frontend.c), so a pin is spared, and so
+    is `QUERY_PORTS`. These rules stand as long as the guard does, so no moment of a question needs a record of its own.
+    """
+    questions = [
+        RuleSpec(
+            family=4,  # IPv6 has no such filter
+            priority=place.priority + Band.PIN,
+            table=MAIN_TABLE,
+            ipproto=IP_PROTOCOLS[protocol],
+            sport=(QUERY_PORTS[0], QUERY_PORTS[-1]),
+            dport=DNS_PORT,
+        )
+        for protocol in ("udp", "tcp")
+    ]
     bound = [RuleSpec(family, place.priority + Band.UPLINK, MAIN_TABLE, oif=uplink) for family in FAMILIES]
     everything = [RuleSpec(family, place.priority + Band.ALL, place.table) for family in FAMILIES]
     closed = RuleSpec(6, place.priority + Band.CLOSED, None)
-    return RoutePlan((*bound, *everything, closed), _fallbacks(place))
+    return RoutePlan((*questions, *bound, *everything, closed), _fallbacks(place))
 
 
 def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:

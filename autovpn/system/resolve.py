@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -19,6 +20,7 @@ import dns.rcode
 import dns.rdatatype
 
 from autovpn.core.network import IPAddress
+from autovpn.core.routing import DNS_PORT, QUERY_PORTS
 from autovpn.core.tunnel import Failure, FailureClass
 from autovpn.errors import SystemFault
 
@@ -30,7 +32,6 @@ FIRST_WAIT = 1.0
 SECOND_WAIT = 0.5
 """Seconds that the other IP version still has once one has addresses."""
 
-_PORT = 53
 _LARGEST = 65535
 _RECORDS = {4: dns.rdatatype.A, 6: dns.rdatatype.AAAA}
 
@@ -170,8 +171,17 @@ async def _connected(server: str, device: str, kind: socket.SocketKind) -> Async
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     with socket.socket(family, kind | socket.SOCK_NONBLOCK) as link:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        await asyncio.get_running_loop().sock_connect(link, (server, _PORT))
+        _take_query_port(link)
+        await asyncio.get_running_loop().sock_connect(link, (server, DNS_PORT))
         yield link
+
+
+def _take_query_port(link: socket.socket) -> None:
+    """Ask from a port whose answers get in beside a guard (`core.routing.guard`), or from any where none is free."""
+    for port in random.SystemRandom().sample(QUERY_PORTS, len(QUERY_PORTS)):
+        with suppress(OSError):
+            link.bind(("", port))
+            return
 
 
 async def _exactly(link: socket.socket, length: int) -> bytes:

@@ -112,7 +112,7 @@ def _rule_fields(rule: RuleSpec) -> dict[str, Any]:
     if rule.ipproto is not None:
         fields["ip_proto"] = rule.ipproto
     if rule.sport is not None:
-        fields["sport_range"] = f"{rule.sport}:{rule.sport}"
+        fields["sport_range"] = "{}:{}".format(*rule.sport)
     if rule.dport is not None:
         fields["dport_range"] = f"{rule.dport}:{rule.dport}"
     return fields
@@ -142,7 +142,7 @@ def _rule_spec(row: RuleRow) -> RuleSpec:
         dst=row.dst,
         oif=row.oif,
         ipproto=row.ipproto,
-        sport=row.sport[0] if row.sport else None,
+        sport=row.sport,
         dport=row.dport[0] if row.dport else None,
     )
 

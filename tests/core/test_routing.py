@@ -14,6 +14,7 @@ from autovpn.core.routing import (
     LAST_METRIC,
     MAIN_TABLE,
     PRIORITIES,
+    QUERY_PORTS,
     TABLES,
     Band,
     Place,
@@ -27,7 +28,6 @@ from autovpn.core.routing import (
     guard,
     pin_rules,
     private_lan,
-    query_rules,
     routing_for,
     tunnel_mtu,
     tunnel_routing,
@@ -73,7 +73,7 @@ def _fits(rule: RuleSpec, packet: Packet) -> bool:
         and rule.oif in (None, packet.bound_to)
         and rule.ipproto in (None, packet.ipproto)
         and rule.dport in (None, packet.dport)
-        and rule.sport in (None, packet.sport)
+        and (rule.sport is None or rule.sport[0] <= packet.sport <= rule.sport[1])
     )
 
 
@@ -151,13 +151,18 @@ def test_the_guard_lets_out_only_what_is_bound_to_the_uplink(address: str) -> No
     assert way_of(plan, Packet(ip_address(address), bound_to="wlan0")) == "main"
 
 
-def test_our_own_question_gets_past_the_guard_and_no_other_programs() -> None:
-    server = PinnedEndpoint(IPv4Address("192.168.1.1"), 53, "udp")
-    plan = query_rules(server, 40053, PLACE) | guard("wlan0", PLACE)
-    question = Packet(server.address, ipproto=17, dport=53, sport=40053)
+@pytest.mark.parametrize("ipproto", [17, 6])
+def test_our_own_question_gets_past_the_guard_and_no_other_programs(ipproto: int) -> None:
+    plan = guard("wlan0", PLACE)
+    question = Packet(IPv4Address("192.168.1.1"), ipproto=ipproto, dport=53, sport=QUERY_PORTS[-1])
     assert way_of(plan, question) == "main"
-    assert way_of(plan, replace(question, sport=40054)) == "unreachable"
-    assert str(plan.rules[0]) == "8710: from all to 192.168.1.1/32 ipproto 17 sport 40053 dport 53 lookup main"
+    for other in (
+        replace(question, sport=QUERY_PORTS.stop),
+        replace(question, dport=853),
+        replace(question, ipproto=1),
+    ):
+        assert way_of(plan, other) == "unreachable"
+    assert str(plan.rules[0]) == "8710: from all ipproto 17 sport 914-945 dport 53 lookup main"
 
 
 def test_a_full_tunnel_without_ipv6_inside_blocks_ipv6() -> None:
@@ -209,6 +214,8 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
     assert [str(rule) for rule in plan.rules] == [
         "8710: from all to 198.51.100.7/32 ipproto 17 dport 51820 lookup main",
         "8710: from all to 2001:db8::7/128 ipproto 50 lookup main",
+        "8710: from all ipproto 17 sport 914-945 dport 53 lookup main",
+        "8710: from all ipproto 6 sport 914-945 dport 53 lookup main",
         "8711: from all to 10.8.0.1/32 lookup 34565",
         "8711: from all to 10.20.0.0/16 lookup 34565",
         "8711: from all to fd20::/64 lookup 34565",

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from autovpn.core.routing import (
+    DNS_PORT,
+    QUERY_PORTS,
     Place,
     RoutePlan,
     TunnelRoutes,
@@ -19,7 +21,6 @@ from autovpn.core.routing import (
     choose_table,
     guard,
     pin_rules,
-    query_rules,
     routing_for,
 )
 from autovpn.core.tunnel import PinnedEndpoint, RouteMode
@@ -314,7 +315,7 @@ async def test_the_tunnels_own_answers_come_in_whatever_the_reverse_path_filter(
 async def test_beside_a_full_tunnel_a_strict_filter_drops_what_answers_a_socket_bound_to_the_uplink(
     world: World, reverse_path_filter: str
 ) -> None:
-    """What the kernel does, and why `query_rules` exists."""
+    """What the kernel does, and why a guard has rules for `QUERY_PORTS`."""
     await full()
     assert answered(world, 443) == (reverse_path_filter != "1")
 
@@ -329,13 +330,12 @@ async def test_beside_a_guard_any_filter_drops_what_answers_a_socket_bound_to_th
 async def test_beside_a_guard_our_own_question_is_answered_whatever_the_filter(
     world: World, laptop: Namespace, reverse_path_filter: str
 ) -> None:
-    question = query_rules(PinnedEndpoint(ip_address(GATEWAY), 443, "udp"), 40053, PLACE)
-    await routes.apply(guard("eth0", PLACE) | question)
-    assert answered(world, 443, source_port=40053)
-    assert way_of(laptop, GATEWAY) == "unreachable"
+    plan = guard("eth0", PLACE)
+    await routes.apply(plan)
+    assert answered(world, DNS_PORT, source_port=QUERY_PORTS[-1])
+    assert answered(world, DNS_PORT) == (reverse_path_filter == "0")
     with Rtnl.open() as rtnl:
-        assert question.rules[0] in routes.present(rtnl.tables()).rules
-    await routes.remove(question)
+        assert set(plan.rules) == set(routes.present(rtnl.tables()).rules)
 
 
 def _received(receiver: socket.socket) -> bool:
