@@ -68,7 +68,7 @@ class Commands:
             reload_failed=self._settings.reload_failed,
             hooks=tuple(loop.complaints),
             journal=self._journal,
-            resyncs=loop.machine.kernel.counters(),
+            resyncs={reason: count for reason, count in loop.machine.kernel.counters().items() if count},
             unfinished=loop.plans.unfinished(),
         )
         return {"ok": True, **status(loop.decision, loop.snapshot, loop.policy, loop.plans.applied(), extra)}
@@ -200,8 +200,8 @@ class Commands:
     async def _wait_up(self, interface: str, patience: float) -> Reply:
         standing = await self._patiently(lambda: standing_of(self._loop, interface), patience)
         if standing is None:
-            return {"ok": False, "message": f"{interface}: not settled after {patience:.0f} s", "problems": []}
-        return {"ok": standing.fine, "message": standing.words, "problems": [] if standing.fine else [standing.words]}
+            return _failed(f"{interface}: not settled after {patience:.0f} s; see 'autovpn status'")
+        return _said(standing.words) if standing.fine else _failed(standing.words)
 
     async def _wait_down(self, profiles: frozenset[str], words: str, patience: float) -> Reply:
         def gone() -> Standing | None:
@@ -213,8 +213,8 @@ class Commands:
 
         standing = await self._patiently(gone, patience)
         if standing is None:
-            return {"ok": False, "message": f"still being undone after {patience:.0f} s", "problems": []}
-        return {"ok": standing.fine, "message": standing.words, "problems": [] if standing.fine else [standing.words]}
+            return _failed(f"still being undone after {patience:.0f} s; see 'autovpn status'")
+        return _said(standing.words) if standing.fine else _failed(standing.words)
 
     async def _patiently(self, look: Callable[[], Standing | None], patience: float) -> Standing | None:
         try:
@@ -223,6 +223,10 @@ class Commands:
         except TimeoutError:
             return None
         return look()
+
+
+def _failed(words: str) -> Reply:
+    return {"ok": False, "error": words, "message": words, "problems": [words]}
 
 
 def _said(words: str) -> Reply:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autovpn.core.codec import CodecError, decode, encode
 from autovpn.core.memory import Memory
+from autovpn.core.network import Network
 from autovpn.core.records import Origin
 from autovpn.core.snapshot import Link, LinkId
 from autovpn.core.tunnel import TunnelState
@@ -73,7 +74,8 @@ def relinked(memory: Memory, links: Iterable[Link]) -> Memory:
     """Return a memory of the daemon before with the links as this one counts them.
 
     A generation counts since the daemon began to watch, so only the index is taken over; a link that is not there any
-    more keeps an identity that no link has.
+    more keeps an identity that no link has. What was negotiated with an access point cannot be read again (only what it
+    offers), so the security of a remembered network counts as unknown: it must not look like another network.
     """
     now = {link.id.index: link.id for link in links}
 
@@ -82,8 +84,21 @@ def relinked(memory: Memory, links: Iterable[Link]) -> Memory:
 
     return replace(
         memory,
-        rides=tuple(replace(ride, uplink=current(ride.uplink)) for ride in memory.rides),
-        arrivals={current(identity): arrival for identity, arrival in memory.arrivals.items()},
-        overrides=tuple(replace(override, uplink=current(override.uplink)) for override in memory.overrides),
+        rides=tuple(
+            replace(ride, uplink=current(ride.uplink), network=without_security(ride.network)) for ride in memory.rides
+        ),
+        arrivals={
+            current(identity): replace(arrival, network=without_security(arrival.network))
+            for identity, arrival in memory.arrivals.items()
+        },
+        overrides=tuple(
+            replace(override, uplink=current(override.uplink), network=without_security(override.network))
+            for override in memory.overrides
+        ),
         leaving={current(identity): since for identity, since in memory.leaving.items()},
     )
+
+
+def without_security(network: Network) -> Network:
+    """Return a network of which it is not known how it is protected."""
+    return replace(network, security=None)

@@ -49,7 +49,7 @@ class Watch:
     def links(self, policy: Policy, dns: UplinkDns | None) -> tuple[Link, ...]:
         """Take in all that the kernel has said, and return every link that is no device of ours."""
         self._tables = self.tables()
-        associations = Associations(self._wireless.associations, self._wireless.pending)
+        associations = Associations(self._wireless.associations, self._wireless.pending, self._wireless.complete)
         return observe_links(self._tables, associations, include=policy.include, exclude=policy.exclude, dns=dns)
 
     def indexes(self) -> Mapping[str, int]:

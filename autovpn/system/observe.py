@@ -31,10 +31,14 @@ NUD_WITHOUT_ADDRESS = 0x01 | 0x20  # INCOMPLETE, FAILED (linux/neighbour.h)
 
 @dataclass(frozen=True, slots=True)
 class Associations:
-    """What nl80211 knows: every station interface by index, None where it is not associated."""
+    """What nl80211 knows: every station interface by index, None where it is not associated.
+
+    While it is not `complete` there may be stations that are not listed.
+    """
 
     by_index: Mapping[int, Wireless | None] = field(default_factory=dict)
     pending: frozenset[int] = frozenset()
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +107,19 @@ def _link(
     dns: UplinkDns | None,
 ) -> Link:
     gateways = dict.fromkeys(gateway for route in routes for gateway in route.gateways)
+    type_ = _type_of(row, associations)
+    # A radio that nl80211 has not told us of yet looks like a cable, and no rule about cables may match it.
+    settled = associations.complete or type_ is not LinkType.ETHERNET or row.kind is not None
     return Link(
         id=LinkId(row.index, row.generation),
         name=row.name,
-        type=_type_of(row, associations),
+        type=type_,
         phase=phase_of(
             admin_up=row.flags_up,
             carrier=row.carrier,
             dormant=row.operstate is OperState.DORMANT,
             operational=row.operstate in (OperState.UP, OperState.UNKNOWN),
-            has_address=bool(addresses),
+            has_address=bool(addresses) and settled,
         ),
         is_uplink=is_uplink,
         addresses=addresses,

@@ -192,13 +192,13 @@ class TestTrust:
         assert content(tree / "etc" / "hooks" / "run", tree) == "text"
 
     @pytest.mark.parametrize("which", ["", "etc", "etc/hooks", "etc/hooks/run"])
-    @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+    @pytest.mark.parametrize("mode", [0o775, 0o757])
     def test_a_file_or_any_directory_above_it_that_others_may_write_is_refused(
         self, tree: Path, which: str, mode: int
     ) -> None:
         (tree / which).chmod(mode)
 
-        with pytest.raises(Refused, match="can be written by others, so it cannot be trusted") as refused:
+        with pytest.raises(Refused, match="may be written by others") as refused:
             content(tree / "etc" / "hooks" / "run", tree)
 
         assert refused.value.hint == f"mend it with 'chmod go-w {tree / which}'"
@@ -224,7 +224,7 @@ class TestTrust:
 
         (tree / "etc" / "lib").chmod(0o777)
 
-        with pytest.raises(Refused, match="etc/lib can be written by others"):
+        with pytest.raises(Refused, match="etc/lib may be written by others"):
             content(link, tree)
 
     def test_a_symlink_in_a_directory_of_others_is_refused_though_its_target_is_fine(self, tree: Path) -> None:
@@ -232,7 +232,7 @@ class TestTrust:
         (tree / "open" / "link").symlink_to(tree / "etc" / "hooks" / "run")
         (tree / "open").chmod(0o777)
 
-        with pytest.raises(Refused, match="open can be written by others"):
+        with pytest.raises(Refused, match="open may be written by others"):
             content(tree / "open" / "link", tree)
 
     def test_a_loop_of_symlinks_ends(self, tree: Path) -> None:

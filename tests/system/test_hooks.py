@@ -6,7 +6,6 @@ import asyncio
 import os
 import pwd
 import signal
-import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -222,10 +221,10 @@ def test_a_symlink_in_trusted_folders_is_followed(program: Path, tmp_path: Path)
     assert trusted_program(str(link), below=tmp_path) == link
 
 
-@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777 | stat.S_ISVTX])
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
 def test_a_program_in_a_folder_that_others_may_write_is_refused(program: Path, tmp_path: Path, mode: int) -> None:
     program.parent.chmod(mode)
-    with pytest.raises(Refused, match="can be written by others"):
+    with pytest.raises(Refused, match="may be written by others"):
         trusted_program(str(program), below=tmp_path)
 
 
@@ -251,7 +250,7 @@ def test_a_link_from_a_safe_folder_into_an_unsafe_one_is_refused(program: Path, 
     unsafe.chmod(0o777)
     link = tmp_path / "link"
     link.symlink_to(unsafe / "hook")
-    with pytest.raises(Refused, match="can be written by others"):
+    with pytest.raises(Refused, match="may be written by others"):
         trusted_program(str(link), below=tmp_path)
 
 

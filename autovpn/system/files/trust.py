@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from autovpn.core.ownership import distrust_file, distrust_folder
 from autovpn.errors import Refused
 
 _MOST_SYMLINKS = 40
@@ -16,7 +17,8 @@ def open_trusted(path: Path, *, owner: int = 0, below: Path = Path("/")) -> int:
     """Open for reading a file that only `owner` (root) can have written; use the descriptor from then on, not the path.
 
     The file and each directory on the way, but for those above `below`, must be `owner`'s or root's and not writable
-    by group or others; so must the directory that holds a symlink, for who can change that can choose the file.
+    by group or others (`core.ownership`); so must the directory that holds a symlink, for who can change that can
+    choose the file.
     Checked on open descriptors, so nothing can be exchanged between the check and the use (CVE-2022-29800). Raises
     Refused, or OSError for a file that is not there.
     """
@@ -68,10 +70,11 @@ class _Walk:
     def _check(self, path: Path, facts: os.stat_result) -> None:
         if path in self._below.parents:
             return
-        if facts.st_uid not in self._owners:
-            raise self._refused(path, f"belongs to user {facts.st_uid}", f"chown root {path}")
-        if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise self._refused(path, "can be written by others", f"chmod go-w {path}")
+        judge = distrust_folder if stat.S_ISDIR(facts.st_mode) else distrust_file
+        why = judge(facts.st_uid, facts.st_mode, self._owners)
+        if why is not None:
+            mend = f"chown root {path}" if facts.st_uid not in self._owners else f"chmod go-w {path}"
+            raise self._refused(path, why, mend)
 
     def _for_reading(self, found: int) -> int:
         """Reopen the very inode that was checked, now that it is known to be a plain file."""

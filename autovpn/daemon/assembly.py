@@ -1,0 +1,180 @@
+"""Puts the parts together: the daemon, one look without it, and the recovery after it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from autovpn.config.load import load
+from autovpn.core.decide import decide
+from autovpn.core.hookenv import HookContext
+from autovpn.core.memory import Memory
+from autovpn.core.network import IPAddress
+from autovpn.core.profile import Hook, Policy
+from autovpn.core.snapshot import Link, Snapshot
+from autovpn.daemon.commands import Commands
+from autovpn.daemon.devices import KernelDevices
+from autovpn.daemon.executors import executors
+from autovpn.daemon.executors.nonce import new_nonce
+from autovpn.daemon.kernel import KernelLinks, KernelRoutes
+from autovpn.daemon.loop import Loop
+from autovpn.daemon.machine import Machine
+from autovpn.daemon.places import Directories, Observation, Recovery
+from autovpn.daemon.programs import HookPrograms
+from autovpn.daemon.recovery import recover_all
+from autovpn.daemon.remember import Memories
+from autovpn.daemon.resolver import MachineResolver
+from autovpn.daemon.service import Service
+from autovpn.daemon.sessions import Place, Sessions
+from autovpn.daemon.settings import Reading, Settings
+from autovpn.daemon.watching import Watch
+from autovpn.dns.file import FileBackend
+from autovpn.errors import ConfigError
+from autovpn.system import neighbours
+from autovpn.system.control import ControlServer
+from autovpn.system.journal import Journal, this_origin
+from autovpn.system.logfile import LogFile
+from autovpn.system.resolve import resolve
+from autovpn.system.rtnl import Rtnl
+from autovpn.system.rtnl_rows import Changes, Tables
+from autovpn.system.runner import Runner
+from autovpn.system.sleep import ClockWatch
+from autovpn.system.wireless import WirelessWatch
+from autovpn.tunnels.drivers import DRIVERS
+
+NOTIFIER = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "notify.py"))
+"""The argument list by which a tunnel's program reports to us; isolated, so that it starts fast."""
+
+
+def policy_of(directories: Directories) -> Policy:
+    """Read the configuration; raise ConfigError where it holds no policy."""
+    loaded = load(directories.config)
+    if loaded.policy is None:
+        raise ConfigError(loaded.problems)
+    return loaded.policy
+
+
+@asynccontextmanager
+async def _watch() -> AsyncIterator[Watch]:
+    """Open the view of the kernel."""
+    rtnl = await asyncio.to_thread(Rtnl.open)
+    wireless = WirelessWatch()
+    await wireless.open()
+    watch = Watch(rtnl, wireless, ClockWatch())
+    try:
+        yield watch
+    finally:
+        watch.stop()
+        await wireless.close()
+
+
+async def serve(directories: Directories) -> None:
+    """Be the daemon until told to stop; the caller holds the lock."""
+    policy = await asyncio.to_thread(policy_of, directories)
+    backend = _backend(directories, policy)
+    async with _watch() as watch:
+        journal = _journal(directories)
+        wrong = await journal.open()
+        resolver = MachineResolver({backend.name: backend}, lambda: loop.policy.dns_backend)
+        sessions = Sessions(Place(directories.run / "tunnels", DRIVERS, NOTIFIER), _devices(watch.tables))
+        hooks = HookPrograms()
+        runner = Runner(
+            journal,
+            executors(hooks, KernelRoutes(watch.tables), KernelLinks(watch.tables), sessions, resolver),
+        )
+        machine = Machine(
+            kernel=watch,
+            runner=runner,
+            origin=journal.origin,
+            sessions=sessions,
+            dns=resolver,
+            memories=Memories(directories.run / "memory.json", journal.origin),
+            resolve=_resolve,
+            resolve_gateways=_resolve_gateways,
+            run_hook=_hook_runner(hooks),
+            clock=time.monotonic,
+        )
+        loop = Loop(machine, policy)
+        sessions.connect(loop.tell_attempt, loop.note_receipt)
+        settings = Settings(lambda: _reading(directories))
+        commands = Commands(loop, settings, resolver.standing, wrong)
+        control = ControlServer(directories.run / "control.sock", commands.answer)
+        service = Service(loop, commands, control, resolver, backend, directories.resolv_conf)
+        watch.start(loop.wake)
+        await service.run()
+
+
+async def observe(directories: Directories) -> Observation:
+    """Look at the machine once and decide."""
+    policy = await asyncio.to_thread(policy_of, directories)
+    async with _watch() as watch:
+        resolver = MachineResolver({"file": _backend(directories, policy)}, lambda: policy.dns_backend)
+        snapshot = Snapshot(watch.links(policy, await resolver.original()))
+        return Observation(decide(snapshot, policy, Memory(), time.monotonic()), snapshot, policy)
+
+
+async def recover(directories: Directories) -> Recovery:
+    """Undo all that a dead daemon left behind; the caller holds the lock."""
+    backend = FileBackend(directories.resolv_conf, directories.state, directories.run)
+    journal = _journal(directories)
+    wrong = await journal.open()
+    with await asyncio.to_thread(Rtnl.open) as rtnl:
+        look = _looker(rtnl)
+        sessions = Sessions(Place(directories.run / "tunnels", DRIVERS, NOTIFIER), _devices(look))
+        resolver = MachineResolver({backend.name: backend}, lambda: "auto")
+        done = await recover_all(
+            journal, executors(HookPrograms(), KernelRoutes(look), KernelLinks(look), sessions, resolver)
+        )
+        outcome = await resolver.revert()  # also what no record tells of: the two names on disk are the truth
+    return Recovery(undone=done.undone, left=(*wrong, *done.complaints, *done.left, *outcome.why))
+
+
+def _backend(directories: Directories, policy: Policy) -> FileBackend:
+    return FileBackend(directories.resolv_conf, directories.state, directories.run, on_conflict=policy.dns_on_conflict)
+
+
+def _journal(directories: Directories) -> Journal:
+    return Journal(
+        LogFile(directories.run / "journal", durable=False),
+        LogFile(directories.state / "journal", durable=True),
+        this_origin(),
+    )
+
+
+def _devices(look: Callable[[], Tables]) -> KernelDevices:
+    return KernelDevices(look)
+
+
+def _looker(rtnl: Rtnl) -> Callable[[], Tables]:
+    def look() -> Tables:
+        while rtnl.drain() & Changes.MORE:
+            pass
+        return rtnl.tables()
+
+    return look
+
+
+def _reading(directories: Directories) -> Reading:
+    loaded = load(directories.config)
+    return Reading(loaded.policy, loaded.problems)
+
+
+async def _resolve(host: str, device: str, servers: Sequence[str], deadline: float) -> tuple[IPAddress, ...]:
+    return await resolve(host, device, servers, deadline)
+
+
+async def _resolve_gateways(link: Link) -> None:
+    await neighbours.resolve(link.id.index, [gateway.address for gateway in link.gateways])
+
+
+def _hook_runner(hooks: HookPrograms) -> Callable[[Hook, HookContext], Coroutine[Any, Any, str]]:
+    async def run(hook: Hook, context: HookContext) -> str:
+        result = await hooks.run(hook, context, new_nonce())
+        return "" if result.succeeded else result.words
+
+    return run
