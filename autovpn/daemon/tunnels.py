@@ -76,7 +76,8 @@ class TunnelStates:
     def pass_time(self, policy: Policy, now: float) -> None:
         """Tell the tunnels whose pause is over, and break those that took too long."""
         for key, state in self.view().items():
-            if state.not_before is not None and state.not_before <= now:
+            due = self._due(key, state, policy)
+            if due is not None and due <= now:
                 self.tell(key, Due(), now)
             limit = _limit(key, state, policy)
             if limit is not None and limit <= now:
@@ -85,9 +86,21 @@ class TunnelStates:
 
     def next_look(self, policy: Policy) -> float | None:
         """Return when a pause or a deadline ends next."""
-        looks = [state.not_before for state in self._states.values() if state.not_before is not None]
-        looks += [limit for key, state in self._states.items() if (limit := _limit(key, state, policy)) is not None]
-        return min(looks, default=None)
+        looks = [self._due(key, state, policy) for key, state in self._states.items()]
+        looks += [_limit(key, state, policy) for key, state in self._states.items()]
+        return min((look for look in looks if look is not None), default=None)
+
+    def _due(self, key: TunnelKey, state: TunnelState, policy: Policy) -> float | None:
+        """Return when a tunnel is to be tried again.
+
+        One that gave up waits until every tunnel of its profile has: a later one may be up, and is not disturbed.
+        """
+        profile = policy.profile(key[0])
+        if state.phase is TunnelPhase.FAILED and profile is not None:
+            others = [self.state((profile.name, spec.name)).phase for spec in profile.tunnels]
+            if any(phase is not TunnelPhase.FAILED for phase in others):
+                return None
+        return state.not_before
 
     def ended(self, present: frozenset[TunnelKey], now: float) -> None:
         """Let the stopping tunnels of which nothing is left come to rest."""
