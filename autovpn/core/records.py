@@ -176,5 +176,5 @@ def _after(entry: Entry | None, record: Record) -> Entry | None:
             return replace(entry, receipt=receipt)
         case Undoing():
             return replace(entry, state=EntryState.UNDOING)
-        case Undone():
+        case Undone():  # pragma: no branch (there is no other record)
             return None
