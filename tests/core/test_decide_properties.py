@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autovpn.core.decide import Role, decide
@@ -15,6 +15,9 @@ from autovpn.core.network import Gateway, Grade, Network, Security, Wireless
 from autovpn.core.profile import Condition, Key, Policy, Profile, Wanted
 from autovpn.core.snapshot import Link, LinkType, Phase, Snapshot
 from tests.core.builders import cable, connect, gone, on, policy, seen, trusted, wifi
+
+few = settings(max_examples=40)
+"""A history is several decisions over several profiles and links, so a few go a long way."""
 
 SSIDS = st.sampled_from([b"", b"Campus", b"Home", b"\xff\x00$(reboot)\n", b"x" * 32])
 MACS = st.sampled_from(["02:00:00:00:00:01", "02:00:00:00:00:02"])
@@ -96,6 +99,7 @@ def histories(draw: st.DrawFn) -> tuple[Policy, Memory, Snapshot, float]:
     return rules, memory, draw(SNAPSHOTS), now + 1.0
 
 
+@few
 @given(histories())
 def test_decide_is_total_and_deterministic(history: tuple[Policy, Memory, Snapshot, float]) -> None:
     rules, memory, snapshot, now = history
@@ -103,6 +107,7 @@ def test_decide_is_total_and_deterministic(history: tuple[Policy, Memory, Snapsh
     assert decide(snapshot, rules, memory, now) == decide(snapshot, rules, memory, now)
 
 
+@few
 @given(histories())
 def test_deciding_again_at_once_changes_nothing(history: tuple[Policy, Memory, Snapshot, float]) -> None:
     """Nothing that an activation itself does is observed, so the same look gives the same answer."""
@@ -115,6 +120,7 @@ def test_deciding_again_at_once_changes_nothing(history: tuple[Policy, Memory, S
     assert second.endings == ()
 
 
+@few
 @given(histories())
 def test_one_activation_a_profile_and_one_that_is_exclusive(history: tuple[Policy, Memory, Snapshot, float]) -> None:
     rules, memory, snapshot, now = history
@@ -124,6 +130,7 @@ def test_one_activation_a_profile_and_one_that_is_exclusive(history: tuple[Polic
     assert sum(a.role is Role.EXCLUSIVE for a in activations) <= 1
 
 
+@few
 @given(histories())
 def test_the_next_look_lies_ahead(history: tuple[Policy, Memory, Snapshot, float]) -> None:
     rules, memory, snapshot, now = history
