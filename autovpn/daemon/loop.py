@@ -155,7 +155,7 @@ class Loop:
                 await self._awake.wait()
         rest = self._last_look + QUIET - self.machine.clock()
         if rest > 0:
-            with suppress(TimeoutError):
+            with suppress(TimeoutError), self.machine.kernel.paused():
                 await asyncio.wait_for(self._urgent.wait(), rest)
         self._awake.clear()
         self._urgent.clear()

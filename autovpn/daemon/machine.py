@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,10 @@ class Kernel(Protocol):
 
     def indexes(self) -> Mapping[str, int]:
         """Return the index of every link by its name as of the last look, those of ours too."""
+        ...
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Let the kernel's news wait meanwhile."""
         ...
 
     def has_resumed(self) -> bool:

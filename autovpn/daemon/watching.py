@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from autovpn.core.network import UplinkDns
 from autovpn.core.profile import Policy
@@ -28,13 +29,25 @@ class Watch:
         self._tables = Tables()
         self._tasks: list[asyncio.Task[None]] = []
         self._resumed = False
+        self._wake: Callable[[], None] = lambda: None
 
     def start(self, wake: Callable[[], None]) -> None:
         """Call `wake` in the event loop whenever something may have changed."""
+        self._wake = wake
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._rtnl.fileno(), self._heard, wake)
-        loop.add_reader(self._clock.fileno(), self._jumped, wake)
-        self._tasks.append(loop.create_task(self._follow_wireless(wake)))
+        loop.add_reader(self._rtnl.fileno(), self._heard)
+        loop.add_reader(self._clock.fileno(), self._jumped)
+        self._tasks.append(loop.create_task(self._follow_wireless()))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what the kernel says in its socket: in a storm every message would wake us for nothing."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._rtnl.fileno())
+        try:
+            yield
+        finally:
+            loop.add_reader(self._rtnl.fileno(), self._heard)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -48,7 +61,8 @@ class Watch:
 
     def links(self, policy: Policy, dns: UplinkDns | None) -> tuple[Link, ...]:
         """Take in all that the kernel has said, and return every link that is no device of ours."""
-        self._tables = self.tables()
+        self._read_all()
+        self._tables = self._rtnl.tables()
         associations = Associations(self._wireless.associations, self._wireless.pending, self._wireless.complete)
         return observe_links(self._tables, associations, include=policy.include, exclude=policy.exclude, dns=dns)
 
@@ -57,9 +71,9 @@ class Watch:
         return {row.name: row.index for row in self._tables.links.values()}
 
     def tables(self) -> Tables:
-        """Take in what the kernel has said, and return its tables as they are now."""
-        while self._rtnl.drain() & Changes.MORE:
-            pass
+        """Return the kernel's tables as they are now; what is news in them will be looked at."""
+        if self._read_all() & _RELEVANT:
+            self._wake()
         return self._rtnl.tables()
 
     def has_resumed(self) -> bool:
@@ -75,20 +89,32 @@ class Watch:
             "wireless_resyncs": self._wireless.resyncs,
         }
 
-    def _heard(self, wake: Callable[[], None]) -> None:
+    def _heard(self) -> None:
+        if self._read() & (_RELEVANT | Changes.MORE):
+            self._wake()
+
+    def _read_all(self) -> Changes:
+        """Read until nothing is left in the socket."""
+        changes = latest = self._read()
+        while latest & Changes.MORE:
+            latest = self._read()
+            changes |= latest
+        return changes
+
+    def _read(self) -> Changes:
+        """Take in a batch of what the kernel has said; whoever reads it also tells those who follow the stations."""
         changes = self._rtnl.drain()
         if changes & (Changes.LINKS | Changes.WIRELESS):
             self._wireless.look_again()
-        if changes & (_RELEVANT | Changes.MORE):
-            wake()
+        return changes
 
-    def _jumped(self, wake: Callable[[], None]) -> None:
+    def _jumped(self) -> None:
         if self._clock.consume():
             self._resumed = True
-            wake()
+            self._wake()
 
-    async def _follow_wireless(self, wake: Callable[[], None]) -> None:
+    async def _follow_wireless(self) -> None:
         while True:
             await self._wireless.changed.wait()
             self._wireless.changed.clear()
-            wake()
+            self._wake()
