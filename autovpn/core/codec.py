@@ -8,7 +8,7 @@ would leak one is never made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from json import dumps
@@ -109,6 +109,7 @@ class Codec:
     def __init__(self, dataclasses: tuple[type, ...], enums: tuple[type[Enum], ...]) -> None:
         """Take the registry; names must be unique in it."""
         self._fields = {cls: tuple(field.name for field in fields(cls)) for cls in dataclasses}
+        self._required = {cls: frozenset(f.name for f in fields(cls) if _is_required(f)) for cls in dataclasses}
         self._classes = {cls.__name__: cls for cls in dataclasses}
         self._readers: dict[str, Callable[[Any], object]] = {cls.__name__: cls for cls in (*enums, *_ADDRESSES)}
         self._readers["bytes"] = bytes.fromhex
@@ -136,7 +137,7 @@ class Codec:
         return {TAG: type(value).__name__, **{name: self.encode(getattr(value, name)) for name in names}}
 
     def decode(self, json: Json) -> object:
-        """Return the value that `encode` was given; CodecError for an unknown class, or missing or extra fields."""
+        """Return the value that `encode` was given; CodecError for an unknown class or a field too many or too few."""
         if isinstance(json, list):
             return tuple(self.decode(item) for item in json)
         if not isinstance(json, dict):
@@ -154,11 +155,12 @@ class Codec:
             raise CodecError(f"{tag}: {error}") from error
 
     def _build(self, cls: type, content: dict[str, Json]) -> object:
-        names = self._fields[cls]
-        if content.keys() != set(names):
-            wrong = ", ".join(sorted(content.keys() ^ set(names)))
-            raise CodecError(f"{cls.__name__}: missing or unknown: {wrong}")
-        return cls(**{name: self.decode(content[name]) for name in names})
+        """Build a value; what an older version did not write yet has its default."""
+        names = set(self._fields[cls])
+        wrong = (content.keys() - names) | (self._required[cls] - content.keys())
+        if wrong:
+            raise CodecError(f"{cls.__name__}: missing or unknown: {', '.join(sorted(wrong))}")
+        return cls(**{name: self.decode(item) for name, item in content.items()})
 
     def _read(self, tag: object, value: Json) -> object:
         if tag == "frozenset" and isinstance(value, list):
@@ -173,6 +175,10 @@ class Codec:
 
 def _is_finite(value: object) -> TypeGuard[float]:
     return isinstance(value, float) and isfinite(value)
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _pair(item: Json) -> tuple[Json, Json]:

@@ -17,6 +17,7 @@ from autovpn.core.codec import _DATACLASSES, _ENUMS, CODEC, CodecError, decode, 
 from autovpn.core.driving import Secret
 from autovpn.core.profile import Event
 from autovpn.core.routing import RouteKind
+from autovpn.core.snapshot import LinkId
 from autovpn.core.steps import GuardValue, HookMoment, Step, StepKind
 
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
@@ -150,3 +151,21 @@ def test_reading_any_json_gives_a_value_or_the_one_error(text: Any) -> None:  # 
 
 def test_a_number_that_is_an_enum_is_written_as_that_enum() -> None:
     assert encode(RouteKind.UNREACHABLE) == {"$": "RouteKind", "value": 7}
+
+
+def test_what_an_older_version_did_not_write_has_its_default() -> None:
+    """A field that a later version adds must not make what an older daemon left impossible to undo."""
+    older = encode(LinkId(7, 3))
+    assert isinstance(older, dict)
+    del older["generation"]
+
+    assert decode(older) == LinkId(7)
+
+
+def test_a_field_without_a_default_must_be_there() -> None:
+    broken = encode(LinkId(7, 3))
+    assert isinstance(broken, dict)
+    del broken["index"]
+
+    with pytest.raises(CodecError, match="index"):
+        decode(broken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.netns.laptop import Laptop
@@ -60,7 +62,7 @@ def test_a_daemon_that_was_killed_is_followed_without_a_lost_packet(laptop: Lapt
     laptop.start()
     laptop.wait_for("office", "up")
     wait_until(lambda: pinging.output.count("bytes from") > 20, "some answers")
-    pinging.stop(2)
+    pinging.stop(signal.SIGINT)
 
     assert "0% packet loss" in pinging.output, pinging.output
     assert laptop.picture() == up
