@@ -156,6 +156,11 @@ class Laptop:
         """Return the text of the laptop's resolv.conf."""
         return self.namespace.file("/etc/resolv.conf").read_text()
 
+    def processes(self, *names: str) -> list[int]:
+        """Return the laptop's processes of programs with these names."""
+        listing = self.namespace.run("ip", "netns", "pids", self.namespace.name).stdout.split()
+        return [int(pid) for pid in listing if _name(pid) in names]
+
     def picture(self) -> str:
         """Return all of the machine that must be as before: kernel state, resolv.conf as an object, processes."""
         path = self.namespace.file("/etc/resolv.conf")
