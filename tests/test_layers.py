@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 # Who may import whom. Everything may import `autovpn` (its version) and `autovpn.errors`.
 ALLOWED = {
     "__main__": ("cli",),
-    "cli": ("cli", "wiring", "daemon", "system", "dns", "tunnels", "config", "core"),
+    "cli": ("cli", "demo", "wiring", "daemon", "system", "dns", "tunnels", "config", "core"),
+    "demo": ("demo", "cli.client", "wiring", "core"),
     "wiring": ("daemon", "system", "dns", "tunnels", "config", "core"),
     "daemon": ("daemon", "system", "dns", "tunnels", "config", "core"),
     "system": ("system", "notify", "core"),
