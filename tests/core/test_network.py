@@ -14,9 +14,7 @@ MACS = st.frozensets(st.sampled_from(["02:00:00:00:00:01", "02:00:00:00:00:02"])
 GATEWAYS = st.frozensets(st.sampled_from([ip_address("192.0.2.1"), ip_address("198.51.100.1")]))
 PREFIXES = st.frozensets(st.sampled_from([ip_network("192.0.2.0/24"), ip_network("198.51.100.0/24")]))
 SSIDS = st.none() | st.sampled_from([b"One", b"Two"])
-NETWORKS = st.builds(
-    Network, st.booleans(), SSIDS, st.none() | st.sampled_from(Security), MACS, GATEWAYS, PREFIXES
-)
+NETWORKS = st.builds(Network, st.booleans(), SSIDS, st.none() | st.sampled_from(Security), MACS, GATEWAYS, PREFIXES)
 
 
 @given(NETWORKS, NETWORKS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -100,12 +101,12 @@ def test_a_cable_is_seen_whole() -> None:
         ({"operstate": OperState.UNKNOWN}, Phase.USABLE),
     ],
 )
-def test_the_phase_follows_the_operstate(changes: dict[str, object], phase: Phase) -> None:
+def test_the_phase_follows_the_operstate(changes: dict[str, Any], phase: Phase) -> None:
     assert only(see(tables(row(**changes), addresses=(address(),)))).phase is phase
 
 
 @pytest.mark.parametrize("changes", [{"scope": 253}, {"tentative": True}, {"dadfailed": True}])
-def test_an_address_that_cannot_be_used_is_none(changes: dict[str, object]) -> None:
+def test_an_address_that_cannot_be_used_is_none(changes: dict[str, Any]) -> None:
     assert only(see(tables(row(), addresses=(address(**changes),)))).phase is Phase.ADDRESSING
 
 
@@ -150,7 +151,7 @@ def test_the_best_default_route_gives_the_metric_and_all_give_gateways_each_once
         {"oif": None},
     ],
 )
-def test_only_the_main_tables_way_out_is_a_default_route(changes: dict[str, object]) -> None:
+def test_only_the_main_tables_way_out_is_a_default_route(changes: dict[str, Any]) -> None:
     link = only(see(replace(WIRED, routes=(default(**changes),))))
 
     assert (link.metric, link.gateways) == (None, ())
@@ -182,7 +183,7 @@ def test_a_multipath_route_counts_for_each_of_its_links() -> None:
     ],
 )
 def test_the_type_is_what_a_user_calls_it(
-    changes: dict[str, object], stations: dict[int, Wireless | None], expected: LinkType
+    changes: dict[str, Any], stations: dict[int, Wireless | None], expected: LinkType
 ) -> None:
     assert only(see(tables(row(**changes)), stations)).type is expected
 
@@ -205,7 +206,7 @@ def test_a_station_is_wifi_before_its_association_is_known() -> None:
     ],
 )
 def test_an_uplink_is_told_by_its_kind(
-    changes: dict[str, object], routes: tuple[RouteRow, ...], *, expected: bool
+    changes: dict[str, Any], routes: tuple[RouteRow, ...], *, expected: bool
 ) -> None:
     assert only(see(tables(row(**changes), routes=routes))).is_uplink is expected
 
