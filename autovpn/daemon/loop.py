@@ -65,6 +65,7 @@ class Loop:
         self.lookups = Lookups(machine.resolve, self._servers, self.tell_attempt)
         self._reasons: dict[str, str] = {}
         self._riding: dict[str, LinkId] = {}
+        self._held: frozenset[str] = frozenset()
         self._asked: set[LinkId] = set()
         self._dns: UplinkDns | None = None
         self._awake = asyncio.Event()
@@ -179,7 +180,8 @@ class Loop:
         self.decision = self._decide(snapshot, now)
         self.memory = self.decision.memory
         self._note_reasons()
-        self.snapshot = self.tunnels.settle(self.decision, snapshot, self.policy, now)
+        self._held = self._held_back()
+        self.snapshot = self.tunnels.settle(self._without_held(), snapshot, self.policy, now)
         self.lookups.want(self._errands())
         self._steer()
         self.moments.look(self.decision, self.snapshot, self.policy)
@@ -204,8 +206,26 @@ class Loop:
             self._reasons[ending.profile] = ending.reason
 
     def wanted(self) -> tuple[Step, ...]:
-        """Return the steps that the last look wants."""
-        return steps_for(self.decision, self.snapshot, self.policy, self.plans.applied())
+        """Return the steps that the last look wants; of an activation that is held back no more than its guard."""
+        steps = steps_for(self.decision, self.snapshot, self.policy, self.plans.applied())
+        return tuple(step for step in steps if step.activation not in self._held or step.kind is StepKind.GUARD)
+
+    def _held_back(self) -> frozenset[str]:
+        """Return the activations that have to wait: one network's hooks end before those of the next begin.
+
+        Only what is being undone on the same uplink is waited for, and the guard never waits.
+        """
+        wanted = {activation.profile: activation.uplink for activation in self.decision.activations if activation.runs}
+        ending = {
+            self._riding.get(name) for name in self.plans.activations() - wanted.keys() if not self.plans.is_stuck(name)
+        }
+        begun = {step.activation for step in self.plans.applied() if step.kind is StepKind.PREUP}
+        return frozenset(name for name, uplink in wanted.items() if uplink in ending and name not in begun)
+
+    def _without_held(self) -> Decision:
+        """Return the decision without the activations that are held back: their tunnels rest meanwhile."""
+        activations = tuple(a for a in self.decision.activations if a.profile not in self._held)
+        return replace(self.decision, activations=activations)
 
     def whole_plan(self) -> Plan:
         """Return what would be done now on the whole machine, were nothing under way."""

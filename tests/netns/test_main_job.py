@@ -176,3 +176,30 @@ def test_a_second_daemon_names_the_first(laptop: Laptop) -> None:
 
     assert code == 1
     assert f"process {laptop.daemon.pid}" in said
+
+
+def test_the_hooks_of_one_network_end_before_those_of_the_next_begin(laptop: Laptop) -> None:
+    server = Sshd(laptop.world)
+    laptop.profile(
+        "10-office",
+        'tunnels = ["office"]\n[match]\naddress = ["192.0.2.0/24"]\n'
+        + server.tunnel_toml("office")
+        + laptop.hooks(*EVENTS),
+    )
+    trust = '[trust]\nrequire = "hint"\n'
+    laptop.profile("20-other", f'[match]\naddress = ["203.0.113.0/24"]\n{trust}{laptop.hooks(*EVENTS)}')
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    laptop.namespace.run("ip", "address", "flush", "dev", "eth0")
+    laptop.namespace.batch("addr add 203.0.113.9/24 dev eth0", "route add default via 203.0.113.1")
+    laptop.wait_for("other", "up")
+
+    assert [" ".join(line.split()[:2]) for line in laptop.hook_log()] == [
+        "preup office",
+        "postup office",
+        "predown office",
+        "postdown office",
+        "preup other",
+        "postup other",
+    ]
