@@ -191,7 +191,7 @@ def _answered() -> int:
 def _finish(ping: subprocess.Popen[bytes]) -> Answers:
     ping.send_signal(signal.SIGINT)
     ping.wait(5.0)
-    return Answers.of(PINGS.read_text())
+    return Answers.of_stream(PINGS.read_text())
 
 
 def _listing(processes: dict[int, str]) -> str:

@@ -86,6 +86,6 @@ def _has_all(programs: tuple[str, ...]) -> bool:
 
 def _denied() -> list[str]:
     """Return why root may not make namespaces here, as in many a container; empty where it may."""
-    probe = (found("unshare"), "--mount", "--net", "--pid", "--fork", "--mount-proc", "true")
+    probe = (found("unshare"), "--mount", "--net", "--pid", "--fork", "--mount-proc", found("mount"), "--version")
     done = subprocess.run(probe, check=False, capture_output=True, text=True)
     return [f"namespaces can't be made here: {done.stderr.strip()}"] if done.returncode else []
