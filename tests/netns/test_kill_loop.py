@@ -1,0 +1,150 @@
+"""A daemon that is killed over and over, wherever it happens to be: what it left is adopted or undone, never half."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.netns.laptop import AUTOVPN, REPOSITORY, Laptop
+from tests.netns.servers import Sshd
+from tests.netns.world import OFFICE, wait_until
+
+ROUNDS = 12
+MOST_LINES = 20
+"""A daemon that comes up writes more lines than this, to its log and its journal."""
+
+# Every few pings the keys are exchanged anew, and ssh writes a line about each step of it.
+TALKATIVE = "RekeyLimit 16K\n"
+
+
+class Victim:
+    """The laptop with its daemon, watched so closely that it can be killed between any two lines that it writes."""
+
+    def __init__(self, laptop: Laptop) -> None:
+        server = Sshd(laptop.world)
+        config = laptop.write("/etc/autovpn/ssh_config", TALKATIVE)
+        tunnel = server.tunnel_toml("office").replace(
+            "[tunnel.office]\n", '[tunnel.office]\nconfig = "/etc/autovpn/ssh_config"\n'
+        )
+        assert config.exists()
+        laptop.profile(
+            "10-office",
+            f'tunnels = ["office"]\n[match]\ninterface = ["eth0"]\n[dns]\nservers = ["10.20.0.53"]\n'
+            f"{tunnel}{laptop.hooks('preup', 'postup', 'predown', 'postdown')}",
+        )
+        self.laptop = laptop
+        self.has_uplink = True
+
+    def start(self) -> None:
+        """Start a daemon without waiting for it."""
+        self.laptop.daemon = self.laptop.namespace.spawn_private("env", f"PYTHONPATH={REPOSITORY}", *AUTOVPN, "run")
+
+    def kill_after(self, lines: int) -> tuple[bool, list[int]]:
+        """Kill it after so many lines, or once it is settled; return whether it was, and the clients of the moment."""
+        laptop = self.laptop
+        assert laptop.daemon is not None
+        first = self.lines()
+        settled = False
+        end = time.monotonic() + 20.0
+        while self.lines() - first < lines and not settled:
+            assert time.monotonic() < end, f"it does not settle:\n{laptop.daemon.output}"
+            quiet = self.lines()
+            for _ in range(50):  # it is asked only when it seems to have nothing to say, which takes it time
+                if self.lines() != quiet:
+                    break
+            else:
+                settled = self.is_settled()
+        os.kill(laptop.daemon.pid, signal.SIGSTOP)  # so that nothing happens between the count and the kill
+        clients = self.clients()
+        laptop.kill()
+        return settled, clients
+
+    def lines(self) -> int:
+        """Return how many lines the daemon has written: into its log and into both volumes of its journal."""
+        assert self.laptop.daemon is not None
+        volumes = map(self.laptop.namespace.file, ("/run/autovpn/journal", "/var/lib/autovpn/journal"))
+        return sum(path.read_bytes().count(b"\n") for path in (self.laptop.daemon.log, *volumes) if path.exists())
+
+    def is_settled(self) -> bool:
+        """Report whether the daemon has reached what this network asks for."""
+        try:
+            status = self.laptop.request("status")
+        except (OSError, json.JSONDecodeError):
+            return False
+        states = [activation["state"] for activation in status["activations"]]
+        return not status["undoing"] and states == (["up"] if self.has_uplink else [])
+
+    def clients(self) -> list[int]:
+        """Return the processes of ssh that hold the tunnel, those that only ask it something left out."""
+        listing = self.laptop.namespace.run("ip", "netns", "pids", self.laptop.namespace.name).stdout.split()
+        return [int(pid) for pid in listing if b"\0-N\0" in _command_line(pid)]
+
+    def printed(self) -> int:
+        """Return how much the client has printed into its file."""
+        folder = self.laptop.namespace.file("/run/autovpn/tunnels")
+        return sum(file.stat().st_size for file in folder.glob("*/*") if file.is_file())
+
+    def toggle_uplink(self) -> None:
+        """Pull the cable, or plug it in again."""
+        self.has_uplink = not self.has_uplink
+        (self.laptop.uplink_up if self.has_uplink else self.laptop.uplink_down)()
+
+
+def _command_line(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.timeout(180)
+def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half(laptop: Laptop) -> None:
+    chance = random.Random(390)
+    victim = Victim(laptop)
+    before = laptop.picture()
+    adopted, killed_halfway = 0, 0
+    standing: list[int] | None = None
+    pinging = laptop.namespace.spawn("ping", "-n", "-q", "-i", "0.01", "-s", "1000", OFFICE)
+
+    for _ in range(ROUNDS):
+        if chance.random() < 0.25:
+            victim.toggle_uplink()
+            standing = None
+        victim.start()
+        settled, clients = victim.kill_after(
+            chance.choice([chance.randrange(MOST_LINES), chance.randrange(MOST_LINES), 1000])
+        )
+
+        assert len(clients) <= 1, "never both"
+        if standing is not None:
+            assert clients == standing, "what was whole and still wanted is adopted"
+            adopted += 1
+        killed_halfway += not settled
+        if settled and not victim.has_uplink:
+            assert clients == [], "what is not wanted is undone"
+        elif settled:
+            standing = clients
+        if standing is not None:
+            printed = victim.printed()
+            wait_until(lambda printed=printed: victim.printed() != printed, "the client to print something")  # type: ignore[misc]
+            assert victim.clients() == standing, "the client survives its daemon's death while it prints"
+
+    pinging.stop()
+    if not victim.has_uplink:
+        victim.toggle_uplink()
+    victim.start()
+    wait_until(victim.is_settled, "the tunnel to be up at last", 30.0)
+    assert len(victim.clients()) == 1
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
+    assert adopted, "the seed should show an adoption"
+    assert killed_halfway, "the seed should show a kill in the middle of something"
+
+    assert laptop.stop() == 0
+    assert laptop.picture() == before
+    assert laptop.hook_log()[-1].startswith("postdown ")
