@@ -7,10 +7,10 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.netns.clients import ssh_clients
 from tests.netns.laptop import AUTOVPN, REPOSITORY, Laptop
 from tests.netns.servers import Sshd
 from tests.netns.world import OFFICE, wait_until
@@ -61,7 +61,7 @@ class Victim:
             else:
                 settled = self.is_settled()
         os.kill(laptop.daemon.pid, signal.SIGSTOP)  # so that nothing happens between the count and the kill
-        clients = self.clients()
+        clients = ssh_clients(laptop.namespace)
         laptop.kill()
         return settled, clients
 
@@ -80,11 +80,6 @@ class Victim:
         states = [activation["state"] for activation in status["activations"]]
         return not status["undoing"] and states == (["up"] if self.has_uplink else [])
 
-    def clients(self) -> list[int]:
-        """Return the processes of ssh that hold the tunnel, those that only ask it something left out."""
-        listing = self.laptop.namespace.run("ip", "netns", "pids", self.laptop.namespace.name).stdout.split()
-        return [int(pid) for pid in listing if b"\0-N\0" in _command_line(pid)]
-
     def printed(self) -> int:
         """Return how much the client has printed into its file."""
         folder = self.laptop.namespace.file("/run/autovpn/tunnels")
@@ -94,13 +89,6 @@ class Victim:
         """Pull the cable, or plug it in again."""
         self.has_uplink = not self.has_uplink
         (self.laptop.uplink_up if self.has_uplink else self.laptop.uplink_down)()
-
-
-def _command_line(pid: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.mark.timeout(180)
@@ -133,14 +121,14 @@ def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half
         if standing is not None:
             printed = victim.printed()
             wait_until(lambda printed=printed: victim.printed() != printed, "the client to print something")  # type: ignore[misc]
-            assert victim.clients() == standing, "the client survives its daemon's death while it prints"
+            assert ssh_clients(laptop.namespace) == standing, "the client survives its daemon's death while it prints"
 
     pinging.stop()
     if not victim.has_uplink:
         victim.toggle_uplink()
     victim.start()
     wait_until(victim.is_settled, "the tunnel to be up at last", 30.0)
-    assert len(victim.clients()) == 1
+    assert len(ssh_clients(laptop.namespace)) == 1
     wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
     assert adopted, "the seed should show an adoption"
     assert killed_halfway, "the seed should show a kill in the middle of something"
