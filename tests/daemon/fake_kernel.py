@@ -37,10 +37,12 @@ from autovpn.daemon.commands import Commands
 from autovpn.daemon.executors import executors
 from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine as Parts
+from autovpn.daemon.ports import Hooks, Resolver
 from autovpn.daemon.remember import Memories
 from autovpn.daemon.sessions import Place, Sessions
 from autovpn.daemon.settings import Reading, Settings
 from autovpn.system.control import Peer, Reply, Request
+from autovpn.system.journal import Journal
 from autovpn.system.runner import Runner
 from tests.daemon.fake_machine import FakeHooks, FakeLink, FakeLinks, FakeResolver, FakeRoutes, Machine
 
@@ -250,17 +252,17 @@ class Daemon:
     async def build(self) -> None:
         """Put the daemon together, on what the one before it left."""
         machine = self.machine
-        journal = await machine.journal()
+        journal = await self.journal()
         place = Place(self.folder / "tunnels", {"openssh": self.driver}, ())
         self.sessions = Sessions(place, FakeDevices(machine))
         runner = Runner(
             journal,
             executors(
-                FakeHooks(machine),
+                self.programs(),
                 FakeRoutes(machine),
                 FakeLinks(machine),
                 self.sessions,
-                FakeResolver(machine),
+                self.resolver(),
                 nonce=machine.nonce,
             ),
         )
@@ -283,6 +285,18 @@ class Daemon:
         self.sessions.connect(self.loop.tell_attempt, self.loop.note_receipt)
         self.settings = Settings(lambda: self.reading)
         self.commands = Commands(self.loop, self.settings, lambda: None, ())
+
+    async def journal(self) -> Journal:
+        """Return the opened journal; a test may have a real one."""
+        return await self.machine.journal()
+
+    def programs(self) -> Hooks:
+        """Return what runs hooks; a test may run real ones."""
+        return FakeHooks(self.machine)
+
+    def resolver(self) -> Resolver:
+        """Return the machine's DNS; a test may have a real file."""
+        return FakeResolver(self.machine)
 
     async def begin(self, *links: Link) -> None:
         """Build it, with these links present, and return after its first look."""
