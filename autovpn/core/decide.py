@@ -130,16 +130,23 @@ def _arrivals(uplinks: tuple[Link, ...], memory: Memory, now: float) -> dict[Lin
 
 
 def _still_valid(snapshot: Snapshot, overrides: tuple[Override, ...], now: float) -> tuple[Override, ...]:
-    """Drop what was given by hand once its time is over or its uplink is on another network."""
+    """Drop what was given by hand once its time is over or the network is another one."""
+    usable = tuple(link for link in snapshot.links if link.is_uplink and link.phase is Phase.USABLE)
+    return tuple(
+        override
+        for override in overrides
+        if (override.until is None or override.until > now) and _on_its_network(override, usable)
+    )
 
-    def holds(override: Override) -> bool:
-        if override.until is not None and override.until <= now:
-            return False
-        link = snapshot.link(override.uplink)
-        usable = link is not None and link.phase is Phase.USABLE
-        return not (usable and link is not None and override.network.conflicts(link.network))
 
-    return tuple(override for override in overrides if holds(override))
+def _on_its_network(override: Override, usable: tuple[Link, ...]) -> bool:
+    """Report whether the network that an override was given for may still be the one.
+
+    While its own link is usable that one tells, else any other does; with none at all nothing has changed yet.
+    """
+    own = tuple(link for link in usable if link.id == override.uplink)
+    candidates = own or usable
+    return not candidates or any(not override.network.conflicts(link.network) for link in candidates)
 
 
 def _judge(policy: Policy, link: Link, arrival: Arrival, overrides: tuple[Override, ...], now: float) -> Judgement:

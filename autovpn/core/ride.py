@@ -103,28 +103,35 @@ def _without_uplink(ride: Ride, view: _View) -> Verdict:
     if ride.uplink in view.memory.leaving and view.snapshot.link(ride.uplink):
         return Verdict(ride, Fate.END, "leaving")
     governing = view.judgements[0] if view.judgements else None
-    if governing and governing.profile and governing.outcome is Outcome.CONNECT:
-        return Verdict(ride, Fate.END, "another-uplink")
-    if governing and governing.outcome is Outcome.DISCONNECT:
+    if governing and _lowers(ride, governing, view):
         lowered = _lower(ride, view)
         if lowered.fate is Fate.END:
             return lowered
         lingered = _linger(lowered.ride, view)
         looks = [look for look in (lowered.next_look, lingered.next_look) if look is not None]
         return replace(lingered, next_look=min(looks, default=None))
+    if governing and governing.outcome in (Outcome.CONNECT, Outcome.DISCONNECT):
+        return Verdict(ride, Fate.END, "another-uplink")
     return _linger(ride, view)
 
 
 def _unwanted_here(ride: Ride, here: Judgement, view: _View) -> Verdict:
     """Decide for an activation whose uplink is usable but does not name it any more."""
     link = view.snapshot.link(ride.uplink)
-    if here.outcome is Outcome.DISCONNECT:
+    if _lowers(ride, here, view):
         return _lower(ride, view)
     if link and ride.network.conflicts(link.network):
         return Verdict(ride, Fate.END, "network-changed")
-    if here.outcome is Outcome.CONNECT:
+    if here.outcome in (Outcome.CONNECT, Outcome.DISCONNECT):
         return Verdict(ride, Fate.END, "another-profile")
     return _linger(ride, view)
+
+
+def _lowers(ride: Ride, judgement: Judgement, view: _View) -> bool:
+    """Report whether going over to what a judgement wants would switch a tunnel off: by a profile that wants none."""
+    profile, wanted = view.policy.profile(ride.profile), view.policy.profile(judgement.profile or "")
+    opinion = judgement.outcome in (Outcome.CONNECT, Outcome.DISCONNECT) and wanted is not None
+    return bool(opinion and profile and profile.wants_tunnel and wanted and not wanted.wants_tunnel)
 
 
 def _linger(ride: Ride, view: _View) -> Verdict:

@@ -284,3 +284,48 @@ class TestReload:
 
         assert names(decision) == ["first"]
         assert decision.endings[0].reason == "another-profile"
+
+
+class TestOverridesEnd:
+    DOWN = Override(False, None, cable().id, cable().network)
+
+    def test_with_another_network_on_another_link(self) -> None:
+        """A dongle that is gone must not keep protection off for ever."""
+        decision = after((0.0, seen(wifi())), memory=Memory(overrides=(self.DOWN,)))
+
+        assert decision.memory.overrides == ()
+        assert names(decision) == ["campus"]
+
+    def test_not_while_no_network_is_there(self) -> None:
+        assert after((0.0, seen(gone(cable()))), memory=Memory(overrides=(self.DOWN,))).memory.overrides == (self.DOWN,)
+
+    def test_not_with_the_same_network_on_another_link(self) -> None:
+        decision = after((0.0, seen(cable(index=9))), memory=Memory(overrides=(self.DOWN,)))
+
+        assert decision.memory.overrides == (self.DOWN,)
+
+    def test_not_for_another_link_while_its_own_is_on_its_network(self) -> None:
+        decision = after((0.0, seen(cable(), wifi())), memory=Memory(overrides=(self.DOWN,)))
+
+        assert decision.memory.overrides == (self.DOWN,)
+
+
+class TestLoweringByAProfileWithoutTunnels:
+    """A profile that connects without a tunnel lowers protection as one that disconnects does."""
+
+    def test_waits_for_the_settle_time(self) -> None:
+        quiet = replace(trusted("quiet", on(Key.GATEWAY, ip_network("198.51.100.1"))), action=Action.CONNECT)
+        rules = policy(quiet, CAFE)
+        elsewhere = cable(gateways=(Gateway(ip_address("203.0.113.254"), "02:00:00:00:00:bb"),))
+        looks = [(0.0, seen(elsewhere)), (1.0, seen(cable())), (6.0, seen(cable()))]
+
+        assert "cafe" in names(after(*looks[:2], rules=rules))
+        assert names(after(*looks, rules=rules)) == ["quiet"]
+
+    def test_but_between_two_that_want_no_tunnel_nothing_waits(self) -> None:
+        rules = policy(trusted("one", on(Key.INTERFACE, "eth3")))
+        first = after((0.0, seen(cable())), rules=rules)
+        renamed = policy(trusted("two", on(Key.INTERFACE, "eth3")), trusted("one", on(Key.INTERFACE, "eth9")))
+        decision = after((1.0, seen(cable())), rules=renamed, memory=first.memory)
+
+        assert names(decision) == ["two"]
