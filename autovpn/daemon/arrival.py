@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from autovpn.core.decide import Activation
 from autovpn.core.judgement import Outcome
+from autovpn.core.profile import Profile
 from autovpn.core.snapshot import Phase
 from autovpn.core.steps import StepKind
-from autovpn.core.tunnel import TunnelPhase
-from autovpn.core.wanted import current_tunnel
+from autovpn.core.tunnel import TunnelPhase, TunnelState
+from autovpn.core.wanted import current_tunnel, instance_of
 
 if TYPE_CHECKING:
     from autovpn.daemon.loop import Loop
@@ -55,9 +56,23 @@ def _standing(loop: Loop, activation: Activation) -> Standing | None:
             return Standing(fine=False, words=f"{name} could not be brought up; see 'autovpn status'")
         whole = done and not loop.plans.is_running(name)
         return Standing(fine=True, words=f"{name} is up on {activation.uplink_name}") if whole else None
-    state = loop.tunnels.state((name, spec.name))
-    if state.last_failure and state.phase in (TunnelPhase.BACKOFF, TunnelPhase.FAILED, TunnelPhase.RESOLVING):
-        return Standing(fine=False, words=f"{name}: tunnel {spec.name} failed: {state.last_failure.words}")
-    if state.phase is TunnelPhase.UP and (done or loop.plans.is_stuck(name)) and not loop.plans.is_running(name):
-        return Standing(fine=True, words=f"{name} is up on {activation.uplink_name} by {spec.name}")
+    if loop.tunnels.state((name, spec.name)).phase is TunnelPhase.UP:
+        whole = (done or loop.plans.is_stuck(name)) and not loop.plans.is_running(name)
+        return Standing(fine=True, words=f"{name} is up on {activation.uplink_name} by {spec.name}") if whole else None
+    return _first_failure(loop, activation, profile) if profile else None
+
+
+def _first_failure(loop: Loop, activation: Activation, profile: Profile) -> Standing | None:
+    """Return what went wrong first, also while the profile's next tunnel has its turn already."""
+    for spec in profile.tunnels:
+        state = loop.tunnels.state((profile.name, spec.name))
+        failure = state.last_failure
+        if failure and _has_failed(state) and state.instance == instance_of(activation, spec):
+            return Standing(fine=False, words=f"{profile.name}: tunnel {spec.name} failed: {failure.words}")
     return None
+
+
+def _has_failed(state: TunnelState) -> bool:
+    """Report whether an attempt has failed since the tunnel was asked for last: `up` and time begin to count anew."""
+    again = state.phase is TunnelPhase.RESOLVING and state.attempt > 1
+    return again or state.phase in (TunnelPhase.BACKOFF, TunnelPhase.FAILED)

@@ -137,6 +137,16 @@ class TestByHand:
 
         play(tmp_path, story)
 
+    def test_up_after_a_failure_is_told_of_the_new_attempt_and_not_of_the_old(self, tmp_path: Path) -> None:
+        async def story(daemon: Daemon) -> None:
+            daemon.driver.answers = [WRONG_PASSWORD] * 2
+            await daemon.begin(wifi())
+            await daemon.until_phase(TunnelPhase.FAILED, key=("campus", "two"))
+            reply = await daemon.ask("up", profile="campus")
+            assert reply["message"] == "campus is up on wlan2 by one"
+
+        play(tmp_path, story)
+
     def test_up_says_when_it_has_waited_long_enough(self, tmp_path: Path) -> None:
         async def story(daemon: Daemon) -> None:
             await daemon.begin(wifi(b"Elsewhere"))
