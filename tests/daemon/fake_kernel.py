@@ -208,6 +208,7 @@ class Outside:
     """What the daemon asks of the outside, and what it is answered."""
 
     addresses: dict[str, tuple[IPAddress, ...] | Exception] = field(default_factory=dict)
+    slowness: float = 0.0
     lookups: list[tuple[str, str]] = field(default_factory=list)
     gateways: list[str] = field(default_factory=list)
     hooks: list[tuple[str, HookContext]] = field(default_factory=list)
@@ -217,6 +218,7 @@ class Outside:
 
     async def resolve(self, host: str, device: str, servers: Sequence[str], deadline: float) -> tuple[IPAddress, ...]:
         self.lookups.append((host, device))
+        await asyncio.sleep(self.slowness)
         answer = self.addresses.get(host, (ip_address("203.0.113.1"),))
         if isinstance(answer, Exception):
             raise answer
@@ -246,7 +248,7 @@ class Daemon:
         self.driver = FakeDriver()
         self.rules = rules
         self.reading = Reading(rules)
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._requests: set[asyncio.Task[Reply]] = set()
 
     async def build(self) -> None:

@@ -142,6 +142,7 @@ class TestByHand:
             daemon.driver.answers = [WRONG_PASSWORD] * 2
             await daemon.begin(wifi())
             await daemon.until_phase(TunnelPhase.FAILED, key=("campus", "two"))
+            daemon.outside.slowness = 1.0
             reply = await daemon.ask("up", profile="campus")
             assert reply["message"] == "campus is up on wlan2 by one"
 

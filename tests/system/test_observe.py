@@ -70,6 +70,7 @@ def tables(
     return Tables({one.index: one for one in rows}, addresses, routes, rules, neighbours)
 
 
+CAMPUS = Wireless(b"Campus", "02:00:00:00:01:00", 2412, security=Security.PSK, authorized=True)
 WIRED = tables(row(), addresses=(address(),), routes=(default(),), neighbours=(NeighbourRow(2, GATEWAY, MAC, STALE),))
 
 
@@ -192,6 +193,27 @@ def test_a_station_is_wifi_before_its_association_is_known() -> None:
     link = only(observe_links(tables(row()), Associations(pending=frozenset({2}))))
 
     assert (link.type, link.wireless, link.wireless_pending) == (LinkType.WIFI, None, True)
+
+
+@pytest.mark.parametrize("pending", [frozenset[int](), frozenset({2})])
+def test_a_radio_on_no_network_is_not_usable_whatever_the_kernel_still_says_of_its_carrier(
+    pending: frozenset[int],
+) -> None:
+    assert only(observe_links(WIRED, Associations({2: None}, pending))).phase is Phase.DOWN
+    assert only(observe_links(WIRED, Associations({2: CAMPUS}, pending))).phase is Phase.USABLE
+
+
+def test_a_roam_that_the_kernel_tells_late_leaves_the_activation_alone() -> None:
+    rules = policy(connect("campus", on(Key.SSID, CAMPUS.ssid)), connect("anywhere", default=True))
+    roamed = replace(CAMPUS, bssid="02:00:00:00:02:00")
+    memory, began = Memory(), []
+    for now, association in ((0.0, CAMPUS), (100.0, None), (100.1, roamed)):
+        decision = decide(Snapshot(observe_links(WIRED, Associations({2: association}))), rules, memory, now)
+        memory = decision.memory
+        began.append([(ride.profile, ride.epoch) for ride in memory.rides])
+        assert not decision.endings
+
+    assert began == [[("campus", 1)]] * 3
 
 
 @pytest.mark.parametrize(
