@@ -34,9 +34,11 @@ def run_daemon(directories: Directories) -> int:
     from autovpn.system.lock import DaemonLock
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    with DaemonLock(directories.lock):
-        asyncio.run(serve(directories))
-    return 0
+    with DaemonLock(*directories.locks):
+        left = asyncio.run(serve(directories))
+    for step in left:
+        logging.getLogger(__name__).error("%s: could not be undone; 'autovpn recover' tries again", step)
+    return 1 if left else 0
 
 
 def observe_once(directories: Directories) -> Observation:
@@ -59,5 +61,5 @@ def recover(directories: Directories) -> Recovery:
     from autovpn.daemon import assembly
     from autovpn.system.lock import DaemonLock
 
-    with DaemonLock(directories.lock):
+    with DaemonLock(*directories.locks):
         return asyncio.run(assembly.recover(directories))

@@ -20,9 +20,9 @@ class Directories:
     resolv_conf: Path = Path("/etc/resolv.conf")
 
     @property
-    def lock(self) -> Path:
-        """Return the file whose lock the daemon holds."""
-        return self.run / "daemon.lock"
+    def locks(self) -> tuple[Path, Path]:
+        """Return the files whose locks the daemon holds: one for each place that it writes its records to."""
+        return self.run / "daemon.lock", self.state / "daemon.lock"
 
 
 @dataclass(frozen=True, slots=True)

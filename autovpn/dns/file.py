@@ -227,7 +227,7 @@ class FileBackend:
     def _lock(self) -> Iterator[None]:
         """Keep other threads and other processes (`autovpn recover`) out."""
         try:
-            self._run.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._run / "dns.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StepFailed("dns", f"{self._run}/dns.lock: {error.strerror}") from error

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from autovpn.core.escape import show_text
 from autovpn.errors import AutovpnError, ConfigError, ControlError, SystemFault
+from autovpn.system.files import NameWatch
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ READING = frozenset({"status", "explain", "plan"})
 """The commands that change nothing, which the group may give."""
 
 LONGEST_LINE = 64 * 1024  # bytes
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before a socket that could not be bound again is tried anew; doubled each time."""
+
 SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not name it
 PEER_CREDENTIALS = struct.Struct("=iII")  # struct ucred of unix(7)
 MOST_PEER_GROUPS = 256  # of four bytes each: socket.getsockopt takes a buffer of 1,024 bytes at most
@@ -96,24 +100,26 @@ class ControlServer:
         self._limits = limits or Limits()
         self._privileged = privileged
         self._server: asyncio.Server | None = None
+        self._guard: asyncio.Task[None] | None = None
         self._clients: dict[asyncio.Task[None], bool] = {}
 
     async def start(self) -> None:
-        """Bind the socket and begin to answer.
+        """Bind the socket and begin to answer; from then on it is bound again whenever it has vanished.
 
         Raises:
             SystemFault: the socket can't be made.
         """
-        try:
-            listener = await asyncio.to_thread(_listen, self._path, self._group)
-        except OSError as error:
-            raise SystemFault(f"{self._path}: the control socket can't be made: {error.strerror or error}") from error
-        self._server = await asyncio.start_unix_server(self._accept, sock=listener, limit=LONGEST_LINE)
+        await self._bind()
+        self._guard = asyncio.create_task(self._stay_bound())
 
     async def stop(self) -> None:
         """Stop answering, cancel whoever waits, and remove the socket."""
         if self._server is None:
             return
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.gather(self._guard, return_exceptions=True)
+            self._guard = None
         self._server.close()
         self._server = None
         clients = tuple(self._clients)
@@ -121,6 +127,31 @@ class ControlServer:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
         await asyncio.to_thread(self._path.unlink, missing_ok=True)
+
+    async def _bind(self) -> None:
+        try:
+            listener = await asyncio.to_thread(_listen, self._path, self._group)
+        except OSError as error:
+            raise SystemFault(f"{self._path}: the control socket can't be made: {error.strerror or error}") from error
+        fresh = await asyncio.start_unix_server(self._accept, sock=listener, limit=LONGEST_LINE)
+        if self._server is not None:
+            self._server.close()  # whoever is connected by it stays so
+        self._server = fresh
+
+    async def _stay_bound(self) -> None:
+        """Bind the socket again when somebody removed it, be it with all of its folder; runs until cancelled."""
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                await _vanished(self._path)
+                await self._bind()
+            except SystemFault as error:
+                log.warning("control.unbound error=%s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                log.warning("control.rebound path=%s", self._path)
+                pause = SHORTEST_PAUSE
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -271,6 +302,16 @@ def _listen(path: Path, group: int | None) -> socket.socket:
             fresh.unlink(missing_ok=True)
         raise
     return listener
+
+
+async def _vanished(path: Path) -> None:
+    """Return once nothing has this name."""
+    watch = NameWatch(path)
+    try:
+        while await asyncio.to_thread(os.path.lexists, path):
+            await watch.disturbed()
+    finally:
+        watch.close()
 
 
 def _open_folder(folder: Path, group: int | None) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from autovpn.core.ownership import WRITABLE_BY_OTHERS
 from autovpn.errors import JournalError
 from autovpn.system.files import Disk, Dress
 
@@ -38,7 +39,9 @@ class Log(Protocol):
 
 
 class LogFile:
-    """A log at `path`: 0600 in a folder of its own, 0700, both made when there is something to write.
+    """A log at `path`, 0600, in a folder where only we can write; both are made when there is something to write.
+
+    Others may pass through the folder (the group `autovpn`, to the control socket), since the file is closed to them.
 
     With `durable` it is on a disk, and a thread does the work; without, it is expected on a tmpfs, where nothing is to
     be synced and a write costs less than the way to a thread. One process writes at a time: the one that holds the
@@ -61,7 +64,12 @@ class LogFile:
 
     async def read(self) -> bytes:
         """Return all that is there; nothing when there is no file."""
-        return await asyncio.to_thread(self._checked, self._read)
+        try:
+            return await asyncio.to_thread(self._read)
+        except OSError as error:
+            raise JournalError(
+                f"{self.name}: {error.strerror or error}; it tells what is to be undone: see to read access there"
+            ) from error
 
     async def append(self, line: bytes, *, sync: bool) -> None:
         """Add a line, by one write; where that is not possible the file is as it was."""
@@ -124,8 +132,8 @@ class LogFile:
         folder = self._path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = folder.lstat()
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-            raise PermissionError(errno.EPERM, f"{folder} must be a folder that only we can open")
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & WRITABLE_BY_OTHERS:
+            raise PermissionError(errno.EPERM, f"{folder} must be a folder that is ours and where only we can write")
         Disk().replace(self._path, content, _PRIVATE)
         self.close()
         self._open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autovpn.errors import ConfigError, ControlError, Refused, SystemFault
+from autovpn.system import control
 from autovpn.system.control import LONGEST_LINE, ControlServer, Limits, Peer, Reply, Request, encode, parse, peer_of
 
 if TYPE_CHECKING:
@@ -87,6 +89,15 @@ async def ask(path: Path, command: str, **arguments: object) -> dict[str, object
     reply = json.loads(await send(path, line))
     assert isinstance(reply, dict)
     return reply
+
+
+async def answered(path: Path) -> dict[str, object]:
+    """Ask until there is somebody to ask."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(OSError):
+                return await ask(path, "status")
+            await asyncio.sleep(0.01)
 
 
 async def test_a_request_gets_one_line_of_reply(path: Path) -> None:
@@ -239,6 +250,51 @@ async def test_the_socket_replaces_what_a_dead_daemon_left(folder: Path, echo: E
     await server.start()
     assert (await ask(folder / "control.sock", "status"))["ok"] is True
     await server.stop()
+
+
+@pytest.mark.parametrize("what", ["the socket", "its folder"])
+async def test_a_socket_that_vanished_is_bound_again_and_again(path: Path, what: str) -> None:
+    """Somebody empties /run under a running daemon."""
+    for _ in range(3):
+        await asyncio.to_thread(path.unlink if what == "the socket" else lambda: shutil.rmtree(path.parent))
+        assert (await answered(path))["ok"] is True
+    facts = await asyncio.to_thread(path.stat)
+    folder = await asyncio.to_thread(path.parent.stat)
+    assert (stat.S_IMODE(facts.st_mode), stat.S_IMODE(folder.st_mode)) == (0o600, 0o700)
+
+
+async def test_who_waits_goes_on_waiting_while_the_socket_is_bound_again(path: Path, echo: Echo) -> None:
+    _, writer = await asyncio.open_unix_connection(path)
+    writer.write(b'{"command": "wait"}\n')
+    await asyncio.wait_for(echo.started.wait(), 10)
+    await asyncio.to_thread(path.unlink)
+    await answered(path)
+    assert not echo.cancelled.is_set()
+    writer.close()
+    await asyncio.wait_for(echo.cancelled.wait(), 10)
+
+
+async def test_a_place_that_takes_no_socket_for_a_while_is_tried_again(
+    folder: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autovpn.system.control.SHORTEST_PAUSE", 0.01)
+    path = folder / "run" / "control.sock"
+    server = ControlServer(path, echo, privileged=ME)
+    await server.start()
+    refused = asyncio.Event()
+    listen, loop = control._listen, asyncio.get_running_loop()
+
+    def refuse(*_: object) -> socket.socket:
+        loop.call_soon_threadsafe(refused.set)
+        monkeypatch.setattr(control, "_listen", listen)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(control, "_listen", refuse)
+    await asyncio.to_thread(path.unlink)
+    await asyncio.wait_for(refused.wait(), 10)
+    assert (await answered(path))["ok"] is True
+    await server.stop()
+    assert not await asyncio.to_thread(path.exists)
 
 
 async def test_a_socket_that_cannot_be_made_says_where(folder: Path, echo: Echo) -> None:

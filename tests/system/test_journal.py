@@ -233,12 +233,27 @@ async def test_a_removed_file_is_made_anew_with_all_that_is_known(files: Files) 
     assert [entry.step for entry in (await files.open()).entries] == [GUARD, steps.pin()]
 
 
-async def test_a_folder_that_others_can_open_is_refused(files: Files) -> None:
+@pytest.mark.parametrize("open_to_others", [0o720, 0o702, 0o770, 0o777])
+async def test_a_folder_in_which_others_can_write_is_refused(files: Files, open_to_others: int) -> None:
     files.boot.parent.mkdir(parents=True)
-    files.boot.parent.chmod(0o755)
+    files.boot.parent.chmod(open_to_others)
 
-    with pytest.raises(JournalError, match="only we can open"):
+    with pytest.raises(JournalError, match="only we can write"):
         await begin(await files.open(), GUARD)
+
+
+@pytest.mark.parametrize("open_to_others", [0o710, 0o755])
+async def test_a_folder_that_others_may_pass_through_holds_a_file_that_they_cannot_open(
+    files: Files, open_to_others: int
+) -> None:
+    """The group `autovpn` passes through it to the control socket."""
+    files.boot.parent.mkdir(parents=True)
+    files.boot.parent.chmod(open_to_others)
+
+    await begin(await files.open(), GUARD)
+
+    assert mode(files.boot) == 0o600
+    assert mode(files.boot.parent) == open_to_others
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "folder"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +71,7 @@ def test_a_holder_that_has_not_written_its_pid_yet_is_nameless(tmp_path: Path) -
 
 def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
     with DaemonLock(tmp_path / "daemon.lock") as lock:
-        assert not os.get_inheritable(lock._descriptor)
+        assert not any(map(os.get_inheritable, lock._descriptors))
 
 
 def test_no_lock_file_can_be_made_where_there_is_no_folder(tmp_path: Path) -> None:
@@ -77,6 +79,31 @@ def test_no_lock_file_can_be_made_where_there_is_no_folder(tmp_path: Path) -> No
 
     with pytest.raises(SystemFault, match=r"daemon\.lock"):
         DaemonLock(tmp_path / "run" / "daemon.lock").acquire()
+
+
+def test_an_emptied_run_lets_no_second_daemon_in(tmp_path: Path) -> None:
+    run, state = tmp_path / "run" / "daemon.lock", tmp_path / "lib" / "daemon.lock"
+    with DaemonLock(run, state):
+        shutil.rmtree(run.parent)
+
+        with pytest.raises(AlreadyRunning) as refused:
+            DaemonLock(run, state).acquire()
+        assert refused.value.pid == os.getpid()
+        with DaemonLock(run):  # the one that was refused holds nothing
+            pass
+    with DaemonLock(run, state):
+        pass
+
+
+def test_a_disk_that_takes_no_lock_leaves_the_one_in_run(tmp_path: Path) -> None:
+    (tmp_path / "lib").write_text("a file")
+    with DaemonLock(tmp_path / "daemon.lock", tmp_path / "lib" / "daemon.lock"), pytest.raises(AlreadyRunning):
+        DaemonLock(tmp_path / "daemon.lock", tmp_path / "lib" / "daemon.lock").acquire()
+
+
+def test_nobody_else_may_enter_a_folder_that_the_lock_has_made(tmp_path: Path) -> None:
+    with DaemonLock(tmp_path / "run" / "daemon.lock"):
+        assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
 
 
 def test_a_symlink_is_not_followed(tmp_path: Path) -> None:
