@@ -108,6 +108,10 @@ def _link(
 ) -> Link:
     gateways = dict.fromkeys(gateway for route in routes for gateway in route.gateways)
     type_ = _type_of(row, associations)
+    wireless = associations.by_index.get(row.index)
+    # Between two access points there is no network, and nothing to judge. The kernel itself tells of a lost carrier up
+    # to a second late (net/core/link_watch.c), long after a roam is over.
+    attached = type_ is not LinkType.WIFI or wireless is not None
     # A radio that nl80211 has not told us of yet looks like a cable, and no rule about cables may match it.
     settled = associations.complete or type_ is not LinkType.ETHERNET or row.kind is not None
     return Link(
@@ -116,7 +120,7 @@ def _link(
         type=type_,
         phase=phase_of(
             admin_up=row.flags_up,
-            carrier=row.carrier,
+            carrier=row.carrier and attached,
             dormant=row.operstate is OperState.DORMANT,
             operational=row.operstate in (OperState.UP, OperState.UNKNOWN),
             has_address=bool(addresses) and settled,
@@ -127,7 +131,7 @@ def _link(
         metric=min((route.metric for route in routes), default=None),
         mtu=row.mtu,
         permanent_mac=row.permanent_mac or row.mac,
-        wireless=associations.by_index.get(row.index),
+        wireless=wireless,
         wireless_pending=row.index in associations.pending,
         dns=dns,
     )

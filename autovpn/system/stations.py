@@ -29,6 +29,8 @@ class Stations:
         """Know nothing yet."""
         self.list_again = True
         """Whether the interfaces themselves have to be listed first."""
+        self.complete = False
+        """Whether every station that no event has named yet is known."""
         self.associations: Mapping[int, Wireless | None] = MappingProxyType({})
         self.pending: frozenset[int] = frozenset()
         self._patience = patience
@@ -61,17 +63,17 @@ class Stations:
         """Fold an event, which always means that its station must be read."""
         if event.happening is Happening.REMOVED:
             self.forget(event.index)
-        elif (station := self._known.get(event.index)) is None:
-            self.list_again = True
-        else:
-            self._known[event.index] = station.after(event)
-            self._tries.pop(event.index, None)
-            self._to_read.add(event.index)
-            self.list_again |= event.happening is Happening.APPEARED
+            return
+        # One that nobody knows is pending until the list tells whether it is a station.
+        self.list_again |= event.index not in self._known or event.happening is Happening.APPEARED
+        self._known[event.index] = self._known.get(event.index, Station()).after(event)
+        self._tries.pop(event.index, None)
+        self._to_read.add(event.index)
 
     def listed(self, indexes: Iterable[int]) -> None:
         """Take over the list of interfaces; all of them must be read."""
         present = frozenset(indexes)
+        self.complete = True
         for index in self._known.keys() - present:
             self.forget(index)
         for index in present:
@@ -99,6 +101,7 @@ class Stations:
         """Trust nothing after events were lost, until it is read again; what was known is still shown, as pending."""
         self._known = {index: station.doubted() for index, station in self._known.items()}
         self.list_again = True
+        self.complete = False
 
     def clear(self) -> None:
         """Know nothing: there is no nl80211 any more."""
@@ -106,6 +109,7 @@ class Stations:
         self._tries.clear()
         self._to_read.clear()
         self.list_again = True
+        self.complete = False
 
     def publish(self) -> bool:
         """Show what is known now; report whether that is news. The strength of a signal alone is none."""

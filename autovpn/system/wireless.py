@@ -123,7 +123,7 @@ class WirelessWatch:
     @property
     def complete(self) -> bool:
         """Whether every station interface is among `associations`; not so before the first reading, or after a loss."""
-        return self._following is None or not self._stations.list_again
+        return self._following is None or self._stations.complete
 
     async def open(self) -> bool:
         """Start watching and return once the present state is read; False where the kernel has no nl80211.

@@ -204,7 +204,7 @@ def test_a_radio_on_no_network_is_not_usable_whatever_the_kernel_still_says_of_i
 
 
 def test_a_roam_that_the_kernel_tells_late_leaves_the_activation_alone() -> None:
-    rules = policy(connect("campus", on(Key.SSID, CAMPUS.ssid)), connect("anywhere", default=True))
+    rules = policy(connect("campus", on(Key.SSID, CAMPUS.ssid)), connect("anywhere", is_default=True))
     roamed = replace(CAMPUS, bssid="02:00:00:00:02:00")
     memory, began = Memory(), []
     for now, association in ((0.0, CAMPUS), (100.0, None), (100.1, roamed)):

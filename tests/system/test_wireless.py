@@ -418,6 +418,26 @@ async def test_an_interrupted_dump_is_read_again_and_never_decided_on() -> None:
         assert watch.resyncs == 3
 
 
+async def test_reading_anew_casts_no_doubt_on_what_is_no_station() -> None:
+    air = Air({WLAN0: HOME}, authorized={WLAN0}, breaks=[])
+    async with watching(air) as watch:
+        air.breaks = [DumpInterrupted("the list changed")] * 3
+        reading = asyncio.ensure_future(watch.refresh())
+        while not reading.done():
+            assert watch.complete
+            await asyncio.sleep(0)
+
+
+async def test_a_station_that_an_event_names_first_is_pending_until_it_is_listed() -> None:
+    air = Air({WLAN0: HOME}, authorized={WLAN0})
+    async with watching(air) as watch:
+        air.associated[WLAN1] = CAFE
+        air.tell(Happening.APPEARED, WLAN1)
+        await until(watch, lambda: WLAN1 in watch.pending)
+        assert watch.complete
+        await until(watch, settled_on(watch, b"Free Cafe", WLAN1))
+
+
 async def test_a_mistake_of_ours_is_told_and_leaves_nothing_that_looks_known() -> None:
     told: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
