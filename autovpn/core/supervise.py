@@ -128,7 +128,7 @@ def supervise(state: TunnelState, event: TunnelEvent, now: float) -> TunnelState
             failed = state.phase is _P.FAILED
             return replace(entered, attempt=0, cooldowns=state.cooldowns + 1) if failed else entered
         case Retry():
-            return replace(entered, attempt=0, cooldowns=0)
+            return replace(entered, attempt=0, cooldowns=0, last_failure=None)
 
 
 def _renew(state: TunnelState, event: Wanted, now: float) -> TunnelState:

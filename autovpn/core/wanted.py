@@ -38,8 +38,8 @@ from autovpn.core.tunnel import Facts, RouteMode, RouteWish, TunnelPhase, Tunnel
 TunnelKey = tuple[str, str]
 
 _LOWEST_RANKS = {
-    TunnelPhase.REST: StepKind.GUARD,
-    TunnelPhase.RESOLVING: StepKind.GUARD,
+    TunnelPhase.REST: StepKind.PIN,
+    TunnelPhase.RESOLVING: StepKind.PIN,
     TunnelPhase.STOPPING: StepKind.PIN,
     TunnelPhase.BACKOFF: StepKind.PIN,
     TunnelPhase.FAILED: StepKind.PREUP,
@@ -47,7 +47,8 @@ _LOWEST_RANKS = {
     TunnelPhase.VERIFYING: StepKind.POSTUP,
     TunnelPhase.UP: StepKind.POSTUP,
 }
-"""The highest kind of step that each phase of the tunnel allows."""
+"""The highest kind of step that each phase of the tunnel allows. A pin is there as soon as the far ends are known, and
+stays from one attempt to the next, so that looking them up again undoes nothing."""
 
 
 def instance_of(activation: Activation, spec: TunnelSpec) -> str:
@@ -124,7 +125,7 @@ def _highest_kind(activation: Activation, spec: TunnelSpec | None, state: Tunnel
     if spec is None:
         return StepKind.POSTUP
     if state is None or state.instance != instance_of(activation, spec):
-        return _LOWEST_RANKS[TunnelPhase.REST if state is None else _without_tunnel(state.phase)]
+        return StepKind.PIN  # what runs has to end first
     if state.phase is TunnelPhase.VERIFYING and not state.counts_as_up:
         return StepKind.TUNNEL
     return _LOWEST_RANKS[state.phase]
@@ -134,11 +135,6 @@ def _is_due(step: Step, state: TunnelState | None, have: tuple[Step, ...]) -> bo
     """Report whether a step may be begun: between attempts a `preup` that failed is not run once more."""
     waiting = state is not None and state.phase in (TunnelPhase.BACKOFF, TunnelPhase.FAILED)
     return not waiting or step.kind is not StepKind.PREUP or step in have
-
-
-def _without_tunnel(phase: TunnelPhase) -> TunnelPhase:
-    """Return the phase that a tunnel of another instance counts as: it has to end first."""
-    return TunnelPhase.REST if phase in (TunnelPhase.REST, TunnelPhase.RESOLVING) else TunnelPhase.STOPPING
 
 
 class _Builder:

@@ -77,8 +77,8 @@ def wanted(snapshot: Snapshot, rules: Policy = RULES, applied: Iterable[Step] = 
 @pytest.mark.parametrize(
     ("phase", "facts", "kinds"),
     [
-        (TunnelPhase.REST, None, ["preup", "guard"]),
-        (TunnelPhase.RESOLVING, None, ["preup", "guard"]),
+        (TunnelPhase.REST, None, _WITH_PIN),
+        (TunnelPhase.RESOLVING, None, _WITH_PIN),
         (TunnelPhase.CONNECTING, None, [*_WITH_PIN, "tunnel"]),
         (TunnelPhase.VERIFYING, None, [*_WITH_PIN, "tunnel"]),
         (TunnelPhase.VERIFYING, FACTS, _ALL),
@@ -102,15 +102,12 @@ def test_a_preup_that_has_run_stays_between_attempts(phase: TunnelPhase) -> None
     assert "preup" in wanted(in_phase(phase), applied=before)
 
 
-@pytest.mark.parametrize(
-    ("phase", "kinds"),
-    [(TunnelPhase.UP, _WITH_PIN), (TunnelPhase.CONNECTING, _WITH_PIN), (TunnelPhase.RESOLVING, ["preup", "guard"])],
-)
-def test_a_tunnel_of_another_configuration_ends_before_the_new_one_begins(phase: TunnelPhase, kinds: list[str]) -> None:
+@pytest.mark.parametrize("phase", [TunnelPhase.UP, TunnelPhase.CONNECTING, TunnelPhase.RESOLVING])
+def test_a_tunnel_of_another_configuration_ends_before_the_new_one_begins(phase: TunnelPhase) -> None:
     snapshot = in_phase(phase, FACTS)
     other = {KEY: replace(snapshot.tunnels[KEY], instance="0-other")}
 
-    assert list(wanted(replace(snapshot, tunnels=other))) == kinds
+    assert list(wanted(replace(snapshot, tunnels=other))) == _WITH_PIN
 
 
 def test_a_tunnel_without_a_device_has_no_addresses_and_no_routes() -> None:
