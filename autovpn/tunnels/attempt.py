@@ -81,9 +81,8 @@ def ended(
     if attempt.stage is Stage.UP:
         return give_up(attempt, FailureClass.LOST, words)
     if status == NOT_STARTED:
-        return give_up(
-            attempt, FailureClass.LOCAL, in_words(attempt) or f"{program} can't be started; is it installed?"
-        )
+        said = in_words(attempt) or f"{program} can't be started; is it installed?"
+        return give_up(attempt, FailureClass.LOCAL, said if program in said else f"{program}: {said}")
     return give_up(attempt, meaning(attempt.said, telltales) or otherwise, words)
 
 
