@@ -66,9 +66,9 @@ class Laptop:
 
     # -- the daemon
 
-    def start(self) -> None:
+    def start(self, program: tuple[str, ...] = AUTOVPN) -> None:
         """Start the daemon, and return when it answers."""
-        self.daemon = self.namespace.spawn_private("env", f"PYTHONPATH={REPOSITORY}", *AUTOVPN, "run")
+        self.daemon = self.namespace.spawn_private("env", f"PYTHONPATH={REPOSITORY}", *program, "run")
         try:
             wait_until(self._answers, "the daemon to answer")
         except AssertionError as error:
