@@ -82,7 +82,10 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start the tunnel's program in a session of its own, with exactly this environment and the secret on its stdin."""
+    """Start the tunnel's program in a session of its own, with exactly this environment and the secret on its stdin.
+
+    It is not started where a link has the name of the tunnel's device already, which is somebody else's then.
+    """
 
     argv: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
@@ -102,7 +105,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Connect to a stream socket of the tunnel's program; tried again until it is there or the tunnel ends."""
+    """Connect to a stream socket of the tunnel's program; tried again until it is there or the tunnel ends.
+
+    A server that is no process of the tunnel's gets nothing to read.
+    """
 
     channel: str
     path: str
@@ -114,13 +120,6 @@ class Send:
 
     channel: str
     data: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """Send a signal to the tunnel's process group."""
-
-    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +162,6 @@ class QueryWireguard:
 
 
 @dataclass(frozen=True, slots=True)
-class Nudge:
-    """Send one empty UDP datagram into a device, so that an idle tunnel has a reason to shake hands."""
-
-    device: str
-    address: IPAddress
-
-
-@dataclass(frozen=True, slots=True)
 class Ready:
     """The tunnel passes packets; sent again when its facts change."""
 
@@ -193,9 +184,18 @@ class LookAgainAt:
 
 
 Action = (
-    Spawn | Run | Open | Send | Signal | CreateDevice | SetUp | ConfigureWireguard | QueryWireguard | Nudge
-    | Ready | Failed | LookAgainAt
-)  # fmt: skip
+    Spawn
+    | Run
+    | Open
+    | Send
+    | CreateDevice
+    | SetUp
+    | ConfigureWireguard
+    | QueryWireguard
+    | Ready
+    | Failed
+    | LookAgainAt
+)
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class WireguardStatus:
 
 @dataclass(frozen=True, slots=True)
 class LinkAppeared:
-    """A link with the tunnel's device name appeared."""
+    """The tunnel's device appeared: a link of its name that was not there before."""
 
     name: str
     index: int

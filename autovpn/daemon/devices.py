@@ -17,6 +17,10 @@ class KernelDevices:
         """Take the reader."""
         self._look = look
 
+    async def index_of(self, name: str) -> int | None:
+        """Return the index of the link that has this name now."""
+        return next((row.index for row in self._look().links.values() if row.name == name), None)
+
     async def create(self, kind: str, name: str, alias: str) -> int:
         """Make a device with this alias and return its index."""
         return await links.create(kind, name, alias)
@@ -27,7 +31,7 @@ class KernelDevices:
 
     async def set_up(self, name: str) -> None:
         """Set a device up."""
-        index = next((row.index for row in self._look().links.values() if row.name == name), None)
+        index = await self.index_of(name)
         if index is None:
             raise SystemFault(f"there is no device {name}")
         await links.set_up(index)

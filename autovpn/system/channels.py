@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import socket
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from pathlib import Path
+from socket import socket
 from typing import Any, Protocol
 
 from autovpn.core.driving import (
@@ -24,7 +23,6 @@ from autovpn.core.driving import (
     LinkAppeared,
     LinkVanished,
     LookAgainAt,
-    Nudge,
     Open,
     QueryWireguard,
     Ran,
@@ -32,7 +30,6 @@ from autovpn.core.driving import (
     Run,
     Send,
     SetUp,
-    Signal,
     Spawn,
     Tick,
 )
@@ -43,6 +40,7 @@ from autovpn.system import wireguard
 from autovpn.system.dialogue import Dialogue
 from autovpn.system.notifier import Notifier
 from autovpn.system.output import Tail, shown
+from autovpn.system.peer import is_of_session
 from autovpn.system.process import Process
 from autovpn.system.programs import run_program
 from autovpn.system.spawn import spawn
@@ -55,14 +53,16 @@ NOT_STARTED = 127
 UNKNOWN_STATUS = 0
 """The status of an adopted program: only a parent learns it, and no status of a tunnel's program means success."""
 
-_DISCARD = 9  # the port of RFC 863, where nobody listens
-
 
 class Devices(Protocol):
     """The changes to links that a tunnel needs. A device is ours only if index and alias agree.
 
     All raise SystemFault when the kernel refuses, Unsupported when it lacks the kind.
     """
+
+    async def index_of(self, name: str) -> int | None:
+        """Return the index of the link that has this name now."""
+        ...
 
     async def create(self, kind: str, name: str, alias: str) -> int:
         """Make a device with this alias and return its index."""
@@ -112,7 +112,7 @@ class Channels:
         """Return the mark of this tunnel's device (IFLA_IFALIAS)."""
         return f"autovpn:{self._nonce}"
 
-    async def execute(self, action: Action) -> None:  # noqa: C901, PLR0912 (a table of actions, one row each)
+    async def execute(self, action: Action) -> None:  # noqa: C901 (a table of actions, one row each)
         """Carry out one action; return when the process or device is there, without waiting for anybody outside.
 
         What goes wrong is reported as an event, never raised: the driver says what it means.
@@ -127,9 +127,6 @@ class Channels:
             case Send(channel, data):
                 if channel in self._dialogues:
                     self._dialogues[channel].send(data)
-            case Signal(number):
-                if self._process is not None:
-                    self._process.signal_group(number)
             case CreateDevice(kind, name):
                 await self._or_refused(name, self._create(kind, name))
             case SetUp(device):
@@ -138,8 +135,6 @@ class Channels:
                 await self._or_refused(action.device, wireguard.configure(action))
             case QueryWireguard(device):
                 await self._or_refused(device, self._query(device))
-            case Nudge():
-                _nudge(action)
             case LookAgainAt(when):
                 self._look_again_at(when)
             case Ready() | Failed():
@@ -210,8 +205,9 @@ class Channels:
     # -- processes
 
     async def _spawn(self, action: Spawn) -> None:
-        self._has_begun = True  # its device may appear before we are told of its process
         try:
+            await self._refuse_taken_name()
+            self._has_begun = True  # its device may appear before we are told of its process
             await self._prepare()
             started = await spawn(
                 action.argv,
@@ -225,6 +221,15 @@ class Channels:
             self._report(Exited(NOT_STARTED))
             return
         self._attach(started, from_end=False)
+
+    async def _refuse_taken_name(self) -> None:
+        """Raise SystemFault where a link has the device's name: a program could join it, or be taken for its owner."""
+        if self._device and await self._devices.index_of(self._device) is not None:
+            msg = (
+                f"there is an interface {self._device} already, which is not this tunnel's;"
+                f" remove it (ip link delete {self._device}) or give the tunnel another 'device'"
+            )
+            raise SystemFault(msg)
 
     async def _prepare(self) -> None:
         """Have the directory and the notifier's socket ready before the program may call."""
@@ -287,7 +292,10 @@ class Channels:
     def _open(self, channel: str, path: str) -> None:
         if channel in self._dialogues:
             self._dialogues[channel].close()
-        self._dialogues[channel] = Dialogue(channel, path, self._report)
+        self._dialogues[channel] = Dialogue(channel, path, self._report, self._is_ours)
+
+    def _is_ours(self, server: socket) -> bool:
+        return self._process is not None and is_of_session(server, self._process)
 
     def _look_again_at(self, when: float) -> None:
         if self._timer is not None:
@@ -324,11 +332,3 @@ def _make_private(directory: Path) -> None:
     """Make a directory that nobody else may enter, whatever the umask or whoever made it before."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-
-
-def _nudge(action: Nudge) -> None:
-    """Send an empty datagram out of the device; that it can't go is no news, the tunnel's own test will say."""
-    family = socket.AF_INET if action.address.version == 4 else socket.AF_INET6  # noqa: PLR2004 (IPv4)
-    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as datagram:
-        datagram.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, action.device.encode())
-        datagram.sendto(b"", (str(action.address), _DISCARD))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from autovpn.core.driving import Closed, Opened, Received, Secret
 
@@ -18,17 +20,20 @@ Report = Callable[[Opened | Received | Closed], None]
 
 
 class Dialogue:
-    """A stream socket that is connected to as soon as the program listens.
+    """A stream socket that is connected to as soon as the tunnel's own program listens.
 
     The file alone proves nothing: a killed program leaves its socket behind, and a new one binds before it listens. So
-    connecting is tried, at pauses that grow to a quarter of a second, and only while the tunnel is starting.
+    connecting is tried, at pauses that grow to a quarter of a second, and only while the tunnel is starting. Nor does a
+    program that listens prove that it is ours: a name of root's that two programs chose is enough to hand one the keys
+    of the other, so `is_ours` is asked about each server.
     """
 
-    def __init__(self, channel: str, path: str, report: Report) -> None:
+    def __init__(self, channel: str, path: str, report: Report, is_ours: Callable[[socket.socket], bool]) -> None:
         """Begin to connect."""
         self._channel = channel
         self._path = path
         self._report = report
+        self._is_ours = is_ours
         self._writer: asyncio.StreamWriter | None = None
         self._conversation = asyncio.get_running_loop().create_task(self._converse())
 
@@ -59,9 +64,17 @@ class Dialogue:
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         pause = _FIRST_PAUSE
+        warned = False
         while True:
-            try:
-                return await asyncio.open_unix_connection(self._path)
-            except (FileNotFoundError, ConnectionRefusedError):
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                reader, writer = await asyncio.open_unix_connection(self._path)
+                if self._is_ours(writer.get_extra_info("socket")):
+                    return reader, writer
+                writer.close()
+                if not warned:
+                    _log.warning(
+                        "%s: a program that is not this tunnel's listens there; it is told nothing", self._path
+                    )
+                warned = True
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from autovpn.core.driving import Report
 from autovpn.errors import SystemFault
 from autovpn.notify import LARGEST, is_known
 from autovpn.system.output import shown
+from autovpn.system.peer import is_of_session
 
 if TYPE_CHECKING:
     from autovpn.system.process import Process
@@ -26,7 +26,6 @@ _DEADLINE = 5.0
 _MOST_AT_ONCE = 16
 _LONGEST_VALUE = 4096
 _LONGEST_PATH = 107  # sun_path of unix(7), less its NUL
-_CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
 class Notifier:
@@ -80,7 +79,7 @@ class Notifier:
     async def _listen_to(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         leader = await asyncio.shield(self._leader)
         peer = writer.get_extra_info("socket")
-        if not _is_of_session(peer, leader):
+        if not is_of_session(peer, leader):
             _log.warning("%s: a process that is not of this tunnel was turned away", self.path)
             return
         data = await _whole(reader)
@@ -104,16 +103,6 @@ def report_values(message: bytes) -> dict[str, str]:
         elif item.startswith(b"E") and is_known(name):
             values[name.decode()] = shown(value, _LONGEST_VALUE)
     return values
-
-
-def _is_of_session(peer: socket.socket, leader: Process) -> bool:
-    """Report whether the caller (SO_PEERCRED of unix(7)) is a process of the leader's session."""
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, _, _ = _CREDENTIALS.unpack(raw)
-    try:
-        return os.getsid(pid) == leader.pid
-    except (ProcessLookupError, PermissionError):
-        return False
 
 
 async def _whole(reader: asyncio.StreamReader) -> bytes | None:

@@ -16,8 +16,8 @@ NOT_STARTED = 127
 """The exit status of a program that could not be started, as the shell has it."""
 
 LAST_WORDS = 1.0
-"""Seconds that a program has to end and say why once its device is gone: mostly it is the program's end that took the
-device, and the kernel tells of that first."""
+"""Seconds that a program has to end and say why once its device or socket is gone: mostly it is the program's end that
+took them, and the kernel tells of that first."""
 
 _LINES_KEPT = 20
 _LINES_SHOWN = 3
@@ -36,14 +36,14 @@ class Stage(Enum):
 class Attempt:
     """One attempt: `deadline` is when it has to be up, in monotonic seconds; `said` the last lines that matter.
 
-    `lost_device` is a device that vanished while its program goes on, which has until `deadline` to say why.
+    `lost` says what the tunnel lost while its program goes on, which has until `deadline` to say why.
     """
 
     launch: Launch
     deadline: float
     stage: Stage = Stage.CONNECTING
     said: tuple[str, ...] = ()
-    lost_device: str | None = None
+    lost: str = ""
 
 
 AnyAttempt = TypeVar("AnyAttempt", bound=Attempt)
@@ -86,24 +86,26 @@ def ended(
     return give_up(attempt, meaning(attempt.said, telltales) or otherwise, words)
 
 
-def is_deaf(attempt: Attempt, event: DriverEvent) -> bool:
-    """Report whether an event can change nothing: the attempt is over, or only its program's last words count."""
-    return attempt.stage is Stage.OVER or (
-        attempt.lost_device is not None and not isinstance(event, Line | Exited | Tick)
-    )
+def lost(attempt: AnyAttempt, words: str, now: float) -> Step[AnyAttempt]:
+    """Let the program say why something that the tunnel needs is gone."""
+    deadline = now + LAST_WORDS
+    return replace(attempt, lost=words, deadline=deadline), (LookAgainAt(deadline),)
 
 
 def device_lost(attempt: AnyAttempt, name: str, now: float) -> Step[AnyAttempt]:
     """Let the program say why its device is gone."""
-    deadline = now + LAST_WORDS
-    return replace(attempt, lost_device=name, deadline=deadline), (LookAgainAt(deadline),)
+    return lost(attempt, f"the device {name} is gone", now)
 
 
-def silently_lost(attempt: AnyAttempt, now: float) -> Step[AnyAttempt]:
-    """End the attempt when the program goes on without its device and says nothing."""
+def at_its_end(attempt: AnyAttempt, event: DriverEvent, now: float) -> Step[AnyAttempt] | None:
+    """Answer for an attempt that is over, or of which only the program's last words count; None for any other."""
+    if attempt.stage is not Stage.OVER and (not attempt.lost or isinstance(event, Line | Exited)):
+        return None
+    if attempt.stage is Stage.OVER or not isinstance(event, Tick):
+        return attempt, ()
     if now < attempt.deadline:
         return attempt, (LookAgainAt(attempt.deadline),)
-    return give_up(attempt, FailureClass.LOST, f"the device {attempt.lost_device} is gone")
+    return give_up(attempt, FailureClass.LOST, attempt.lost)
 
 
 def meaning(said: tuple[str, ...], telltales: Telltales) -> FailureClass | None:

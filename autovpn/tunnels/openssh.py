@@ -35,12 +35,11 @@ from autovpn.tunnels.attempt import (
     Attempt,
     Stage,
     Telltales,
+    at_its_end,
     device_lost,
     ended,
     give_up,
     heard,
-    is_deaf,
-    silently_lost,
     timed_out,
 )
 
@@ -109,8 +108,8 @@ class OpensshDriver:
 
     def feed(self, state: OpensshState, event: DriverEvent, now: float) -> Step[OpensshState]:
         """Take what ssh, its LocalCommand and its control socket say."""
-        if is_deaf(state, event):
-            return state, ()
+        if end := at_its_end(state, event, now):
+            return end
         match event:
             case Line(text):
                 return _line(state, text)
@@ -146,8 +145,6 @@ def _report(state: OpensshState, named: str | None, now: float) -> Step[OpensshS
 
 
 def _tick(state: OpensshState, now: float) -> Step[OpensshState]:
-    if state.lost_device:
-        return silently_lost(state, now)
     if state.stage is not Stage.CONNECTING:
         return state, ()
     if now >= state.deadline:
@@ -168,7 +165,7 @@ def _checked(state: OpensshState, status: int | None) -> Step[OpensshState]:
 
 
 def _ready(state: OpensshState) -> Step[OpensshState]:
-    if state.stage is not Stage.CONNECTING or state.lost_device:
+    if state.stage is not Stage.CONNECTING or state.lost:
         return state, ()
     settings = _settings(state.launch)
     if state.recovered and state.recovered.facts:

@@ -32,12 +32,11 @@ from autovpn.tunnels.attempt import (
     Attempt,
     Stage,
     Telltales,
+    at_its_end,
     device_lost,
     ended,
     give_up,
     heard,
-    is_deaf,
-    silently_lost,
     timed_out,
 )
 
@@ -115,8 +114,8 @@ class VpncDriver:
 
     def feed(self, state: VpncState, event: DriverEvent, now: float) -> Step[VpncState]:
         """Take what vpnc and its script say."""
-        if is_deaf(state, event):
-            return state, ()
+        if end := at_its_end(state, event, now):
+            return end
         match event:
             case Line(text) if not _is_noise(text):
                 return heard(state, text.removeprefix("vpnc: ")), ()
@@ -188,8 +187,6 @@ def _report(state: VpncState, values: Mapping[str, str]) -> Step[VpncState]:
 
 
 def _tick(state: VpncState, now: float) -> Step[VpncState]:
-    if state.lost_device:
-        return silently_lost(state, now)
     if state.stage is Stage.CONNECTING and now >= state.deadline:
         return timed_out(state, f"tunnel to {_settings(state.launch).gateway or 'the gateway'}")
     return state, ()

@@ -13,6 +13,7 @@ from enum import Enum
 
 from autovpn.core.driving import (
     Action,
+    Closed,
     ConfigureWireguard,
     CreateDevice,
     DeviceCreated,
@@ -21,6 +22,7 @@ from autovpn.core.driving import (
     Exited,
     Launch,
     Line,
+    LinkAppeared,
     LinkVanished,
     LookAgainAt,
     Open,
@@ -44,12 +46,12 @@ from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
     Stage,
+    at_its_end,
     device_lost,
     ended,
     give_up,
     heard,
-    is_deaf,
-    silently_lost,
+    lost,
     timed_out,
 )
 from autovpn.tunnels.wgkeys import Keys, KeysFault, keys_in
@@ -120,12 +122,14 @@ class WireguardDriver:
 
     def feed(self, state: WireguardState, event: DriverEvent, now: float) -> Step[WireguardState]:
         """Take what the kernel or wireguard-go says."""
-        if is_deaf(state, event):
-            return state, ()
+        if end := at_its_end(state, event, now):
+            return end
         match event:
-            case DeviceCreated() | DeviceRefused() | LinkVanished() if event.name == state.launch.spec.device:
+            case DeviceCreated() | DeviceRefused() | LinkAppeared() | LinkVanished() if (
+                event.name == state.launch.spec.device
+            ):
                 return _device(state, event, now)
-            case Opened() | Received() if event.channel == CHANNEL:
+            case Opened() | Received() | Closed() if event.channel == CHANNEL:
                 return _channel(state, event, now)
             case WireguardStatus(age=age):
                 return _looked(state, age, changed=False, now=now)
@@ -140,7 +144,7 @@ class WireguardDriver:
 
 
 def _device(
-    state: WireguardState, event: DeviceCreated | DeviceRefused | LinkVanished, now: float
+    state: WireguardState, event: DeviceCreated | DeviceRefused | LinkAppeared | LinkVanished, now: float
 ) -> Step[WireguardState]:
     match event:
         case DeviceCreated():
@@ -148,18 +152,24 @@ def _device(
             return _configure(state, now) if awaited else (state, ())
         case DeviceRefused(unsupported=unsupported, words=words):
             return _refused(state, words, unsupported=unsupported)
+        case LinkAppeared():
+            awaited = state.carrier is Carrier.PROGRAM and not state.configured
+            return state, (_open(state.launch),) if awaited else ()
         case LinkVanished(name) if state.carrier is Carrier.PROGRAM:
             return device_lost(state, name, now)
         case LinkVanished(name):
             return give_up(state, FailureClass.LOST, f"the device {name} is gone")
 
 
-def _channel(state: WireguardState, event: Opened | Received, now: float) -> Step[WireguardState]:
+def _channel(state: WireguardState, event: Opened | Received | Closed, now: float) -> Step[WireguardState]:
     match event:
         case Received(data=data):
             return _received(state, data, now)
         case Opened():
             return (state, _query(state)) if state.configured else _configure(state, now)
+        case Closed():
+            # A tunnel that can't be told of another uplink is no good, though it may still pass packets.
+            return lost(state, "wireguard-go closed its control socket", now)
 
 
 def _program(state: WireguardState, event: Line | Exited) -> Step[WireguardState]:
@@ -175,7 +185,7 @@ def _refused(state: WireguardState, words: str, *, unsupported: bool) -> Step[Wi
     if unsupported and state.carrier is Carrier.KERNEL and not state.configured:
         environment = (*ENVIRONMENT, ("LOG_LEVEL", "error"))
         spawn = Spawn(("wireguard-go", "-f", state.launch.spec.device), environment)
-        return replace(state, carrier=Carrier.PROGRAM), (spawn, _open(state.launch))
+        return replace(state, carrier=Carrier.PROGRAM), (spawn,)  # its socket is opened once the device is there
     return give_up(state, FailureClass.LOCAL, words)
 
 
@@ -190,8 +200,6 @@ def _configure(state: WireguardState, now: float) -> Step[WireguardState]:
 
 
 def _tick(state: WireguardState, now: float) -> Step[WireguardState]:
-    if state.lost_device:
-        return silently_lost(state, now)
     if state.stage is not Stage.CONNECTING:
         return state, ()
     if now < state.deadline:

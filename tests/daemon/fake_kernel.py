@@ -154,6 +154,9 @@ class FakeDevices:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
+    async def index_of(self, name: str) -> int | None:
+        return next((index for index, link in self._machine.links.items() if link.name == name), None)
+
     async def create(self, kind: str, name: str, alias: str) -> int:
         index = self._machine.number()
         self._machine.links[index] = FakeLink(name, alias)

@@ -27,6 +27,10 @@ NOTIFIER = (sys.executable, "-I", "-S", notify.__file__)
 class IpDevices:
     """Links made and changed by ip(8) in the namespace of the calling thread."""
 
+    async def index_of(self, name: str) -> int | None:
+        """Return the index of a link, or None."""
+        return index_of(name) or None
+
     async def create(self, kind: str, name: str, alias: str) -> int:
         """Make a device; a kernel that lacks the kind says so."""
         done = await asyncio.to_thread(ip, "link", "add", name, "type", kind)

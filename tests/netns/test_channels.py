@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import uuid
-from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from autovpn.core.driving import DriverEvent, Nudge
-from autovpn.system.channels import Channels
 from autovpn.system.process import identify, recover
 from autovpn.system.procfs import find_by_nonce
-from tests.netns.world import GATEWAY, World, wait_until
+from tests.netns.world import World, wait_until
 
 pytestmark = pytest.mark.netns
 
@@ -35,7 +29,8 @@ from autovpn.core.driving import Spawn
 from autovpn.system.channels import Channels
 
 class NoDevices:
-    pass
+    async def index_of(self, name):
+        return None
 
 async def main():
     directory, nonce, argv = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
@@ -46,26 +41,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-class NoDevices:
-    """Links that nobody asks for."""
-
-    async def create(self, kind: str, name: str, alias: str) -> int:
-        raise AssertionError
-
-    async def mark(self, index: int, alias: str) -> None:
-        raise AssertionError
-
-    async def set_up(self, name: str) -> None:
-        raise AssertionError
-
-    async def delete(self, index: int, alias: str) -> None:
-        return
-
-
-def unheard(_: DriverEvent) -> None:
-    return
 
 
 def start(world: World, directory: Path, nonce: str, argv: tuple[str, ...]) -> subprocess.Popen[str]:
@@ -102,20 +77,3 @@ def test_wireguard_go_survives_its_daemon_while_it_logs_and_is_then_ended_with_i
     assert not find_by_nonce(nonce)
     assert world.laptop.run("ip", "link", "show", DEVICE, check=False).returncode != 0
     assert not Path("/var/run/wireguard", f"{DEVICE}.sock").exists()
-
-
-def test_a_nudge_goes_out_of_the_device_that_it_names(world: World) -> None:
-    world.laptop.run("ip", "link", "add", "other", "type", "veth", "peer", "name", "other-peer")
-    world.laptop.batch("link set other up", "link set other-peer up", f"route add {GATEWAY}/32 dev other")
-    with world.gateway.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as gateway:
-        gateway.bind((GATEWAY, 9))
-        gateway.settimeout(10)
-
-        async def nudge() -> None:
-            channels = Channels(Path("/none"), "nonce", "avt0", NoDevices(), unheard)
-            await channels.execute(Nudge("eth0", ip_address(GATEWAY)))
-
-        with suppress(OSError):
-            world.laptop.call(lambda: asyncio.run(nudge()))
-        data, _ = gateway.recvfrom(10)
-    assert data == b""

@@ -210,6 +210,27 @@ async def test_a_wireguard_server_that_does_not_know_us_never_shakes_hands(lapto
     )
 
 
+@pytest.mark.parametrize("place", ["laptop", "gateway"])
+async def test_the_device_of_another_wireguard_go_of_the_same_name_keeps_its_key_and_peers(
+    laptop: World, directory: Path, place: str
+) -> None:
+    """In another network namespace its link is not in the way, but its control socket has the name of ours."""
+    server, device = serve(Wireguard, laptop), DEVICES[Wireguard]
+    namespace = getattr(laptop, place)
+    namespace.spawn("wireguard-go", "-f", device)
+    wait_until(lambda: namespace.run("wg", "show", device, check=False).returncode == 0, "the other's device")
+    key = namespace.run("wg", "genkey").stdout
+    namespace.run("wg", "set", device, "private-key", "/dev/stdin", stdin=key)
+    before = namespace.run("wg", "show", device, "dump").stdout
+    assert key.strip() in before
+    async with Work(launch_for(server, directory)) as work:
+        failed = await (await work.start()).news()
+    assert isinstance(failed, Failed)
+    assert failed.kind is FailureClass.LOCAL, failed
+    assert namespace.run("wg", "show", device, "dump").stdout == before
+    assert "UP" not in namespace.run("ip", "-br", "link", "show", device).stdout.split("<")[1]
+
+
 async def test_the_keepalive_that_provoked_the_handshake_is_taken_back(laptop: World, directory: Path) -> None:
     server = serve(Wireguard, laptop)
     async with Work(launch_for(server, directory)) as work:

@@ -11,7 +11,6 @@ import textwrap
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +28,6 @@ from autovpn.core.driving import (
     LinkAppeared,
     LinkVanished,
     LookAgainAt,
-    Nudge,
     Open,
     Opened,
     QueryWireguard,
@@ -41,7 +39,6 @@ from autovpn.core.driving import (
     Secret,
     Send,
     SetUp,
-    Signal,
     Spawn,
     Tick,
 )
@@ -59,9 +56,13 @@ class KernelOfTest:
     """Links that only the test sees."""
 
     def __init__(self) -> None:
+        self.others: dict[str, int] = {}
         self.aliases: dict[int, str] = {}
         self.up: list[str] = []
         self.refusal: SystemFault | None = None
+
+    async def index_of(self, name: str) -> int | None:
+        return self.others.get(name)
 
     async def create(self, kind: str, name: str, alias: str) -> int:
         if self.refusal:
@@ -150,22 +151,15 @@ async def test_the_scripts_of_a_program_report_through_the_notifier(tunnel: Tunn
     assert await tunnel.until(Exited) == Exited(0)
 
 
-async def test_a_signal_reaches_the_whole_group(tunnel: Tunnel) -> None:
-    await tunnel.sh(
-        """
-        trap 'echo leader; ended=1' USR1
-        (trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done) &
-        while [ -z "$ended" ]; do sleep 0.01; done; wait
-        """
-    )
-    await tunnel.until(Line)
-    await tunnel.channels.execute(Signal(signal.SIGUSR1))
-    await tunnel.until(Line, lambda line: line.text == "leader")
-    await tunnel.until(Line, lambda line: line.text == "child")
-
-
-async def test_a_signal_without_a_program_harms_nobody(tunnel: Tunnel) -> None:
-    await tunnel.channels.execute(Signal(signal.SIGKILL))
+async def test_no_program_is_started_for_a_device_whose_name_another_s_has(tunnel: Tunnel) -> None:
+    tunnel.kernel.others["avtest0"] = 5
+    await tunnel.sh("echo never heard")
+    words, ended = tunnel.events
+    assert isinstance(words, Line)
+    assert words.text.startswith("there is an interface avtest0 already")
+    assert ended == Exited(127)
+    tunnel.channels.link_appeared("avtest0", 6)
+    assert not tunnel.kernel.aliases, "the other program's was taken for the tunnel's own"
 
 
 SERVER = """
@@ -201,6 +195,26 @@ async def test_a_dialogue_begins_when_the_program_listens_though_a_stale_socket_
     received = b"".join(event.data for event in tunnel.events if isinstance(event, Received))
     assert received == b"helloPING"
     await tunnel.channels.execute(Send("management", Secret(b"too late")))
+
+
+async def test_a_stranger_who_listens_in_the_program_s_place_is_told_nothing(tunnel: Tunnel, tmp_path: Path) -> None:
+    path = tmp_path / "management.sock"
+    heard: list[bytes] = []
+    called = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        called.set()
+        writer.close()
+
+    await tunnel.sh("sleep 1000")
+    async with await asyncio.start_unix_server(listen, path):
+        await tunnel.channels.execute(Open("management", str(path)))
+        async with asyncio.timeout(10):
+            await called.wait()
+        await tunnel.channels.execute(Send("management", Secret(b"a private key")))
+    assert heard[0] == b""
+    assert tunnel.events == []
 
 
 async def test_a_dialogue_that_can_never_begin_is_closed(tunnel: Tunnel, tmp_path: Path) -> None:
@@ -278,10 +292,9 @@ async def test_the_newest_time_to_look_again_replaces_any_earlier(tunnel: Tunnel
     assert tunnel.events == [Tick()]
 
 
-async def test_news_for_the_supervisor_and_a_nudge_into_nowhere_change_nothing(tunnel: Tunnel) -> None:
+async def test_news_for_the_supervisor_changes_nothing(tunnel: Tunnel) -> None:
     await tunnel.channels.execute(Ready(Facts()))
     await tunnel.channels.execute(Failed(FailureClass.LOST, "gone"))
-    await tunnel.channels.execute(Nudge("avtest-none", ip_address("192.0.2.1")))
     assert tunnel.events == []
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from autovpn.core.driving import (
     Action,
+    Closed,
     ConfigureWireguard,
     CreateDevice,
     DeviceCreated,
@@ -19,6 +20,7 @@ from autovpn.core.driving import (
     Exited,
     Failed,
     Line,
+    LinkAppeared,
     LinkVanished,
     LookAgainAt,
     Open,
@@ -55,6 +57,7 @@ FACTS = Facts(DEVICE, (IPv4Interface("10.97.0.2/24"),), prefixes=(IPv4Network("1
 NEVER = WireguardStatus(None, 0, 148)
 ACCEPTED = Received("uapi", b"errno=0\n\n")
 UNSUPPORTED = DeviceRefused(DEVICE, unsupported=True, words="Operation not supported")
+APPEARED = LinkAppeared(DEVICE, 9)
 EPOCH = 1_795_000_000.0
 
 
@@ -92,7 +95,7 @@ def on_kernel(**changes: object) -> Play:
 
 def on_program(**changes: object) -> Play:
     play = Play(launch("wireguard", **changes)).start()
-    play.feed(UNSUPPORTED, Opened("uapi"), ACCEPTED)
+    play.feed(UNSUPPORTED, APPEARED, Opened("uapi"), ACCEPTED)
     return play
 
 
@@ -169,15 +172,38 @@ def test_a_vanished_kernel_device_is_lost_at_once() -> None:
 
 def test_a_kernel_without_wireguard_has_wireguard_go_do_it() -> None:
     play = Play(launch("wireguard")).start()
-    spawn, opened = play.feed(UNSUPPORTED)
+    (spawn,) = play.feed(UNSUPPORTED)
     assert isinstance(spawn, Spawn)
     assert spawn.argv == ("wireguard-go", "-f", DEVICE)
-    assert opened == Open("uapi", f"/var/run/wireguard/{DEVICE}.sock")
+
+
+def test_the_socket_of_wireguard_go_is_opened_only_when_the_tunnel_s_own_device_has_appeared() -> None:
+    """One that lies there earlier is another program's: it would get the private key of this tunnel."""
+    play = Play(launch("wireguard")).start()
+    play.feed(UNSUPPORTED, LinkAppeared("another", 8), Tick())
+    assert not [action for action in play.actions if isinstance(action, Open)]
+    assert play.feed(APPEARED) == (Open("uapi", f"/var/run/wireguard/{DEVICE}.sock"),)
+
+
+def test_a_kernel_device_that_appears_needs_no_socket() -> None:
+    assert on_kernel().feed(APPEARED) == ()
+
+
+def test_a_control_socket_that_closes_is_a_lost_tunnel_though_the_program_s_own_words_come_first() -> None:
+    silent, telling = on_program(), on_program()
+    for play in (silent, telling):
+        play.feed(listing(EPOCH), Closed("uapi"))
+        assert len(play.news) == 1
+    telling.feed(Exited(2))
+    assert telling.news[1:] == [Failed(FailureClass.LOST, "wireguard-go ended with status 2")]
+    silent.now += 1.0
+    silent.feed(Tick())
+    assert silent.news[1:] == [Failed(FailureClass.LOST, "wireguard-go closed its control socket")]
 
 
 def test_wireguard_go_gets_its_settings_through_its_socket() -> None:
     play = Play(launch("wireguard")).start()
-    play.feed(UNSUPPORTED)
+    play.feed(UNSUPPORTED, APPEARED)
     send, up, _look = play.feed(Opened("uapi"))
     assert isinstance(send, Send)
     lines = send.data.reveal().decode().split("\n")
@@ -192,7 +218,7 @@ def test_wireguard_go_gets_its_settings_through_its_socket() -> None:
 
 def test_an_endpoint_of_ipv6_is_in_brackets() -> None:
     play = Play(launch("wireguard", endpoints=(PinnedEndpoint(IPv6Address("2001:db8::1"), 51820, "udp"),))).start()
-    play.feed(UNSUPPORTED)
+    play.feed(UNSUPPORTED, APPEARED)
     assert b"endpoint=[2001:db8::1]:51820\n" in only(Send, play.feed(Opened("uapi"))).data.reveal()
 
 
@@ -209,7 +235,7 @@ def test_a_handshake_in_the_answer_makes_it_ready_however_the_answer_is_cut(cut:
 
 def test_refused_settings_are_a_local_failure() -> None:
     play = Play(launch("wireguard")).start()
-    play.feed(UNSUPPORTED, Opened("uapi"), Received("uapi", b"errno=-22\n\n"))
+    play.feed(UNSUPPORTED, APPEARED, Opened("uapi"), Received("uapi", b"errno=-22\n\n"))
     assert play.news == [Failed(FailureClass.LOCAL, "wireguard-go refused its settings (errno -22)")]
 
 
