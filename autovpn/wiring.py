@@ -35,8 +35,10 @@ def run_daemon(directories: Directories) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     with DaemonLock(*directories.locks):
-        asyncio.run(serve(directories))
-    return 0
+        left = asyncio.run(serve(directories))
+    for step in left:
+        logging.getLogger(__name__).error("%s: could not be undone; 'autovpn recover' tries again", step)
+    return 1 if left else 0
 
 
 def observe_once(directories: Directories) -> Observation:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from autovpn.core.decide import Activation
 from autovpn.core.judgement import Outcome
 from autovpn.core.profile import Profile
-from autovpn.core.snapshot import Phase
 from autovpn.core.steps import StepKind
 from autovpn.core.tunnel import TunnelPhase, TunnelState
 from autovpn.core.wanted import current_tunnel, instance_of
@@ -33,7 +32,7 @@ def standing_of(loop: Loop, interface: str) -> Standing | None:
     link = loop.snapshot.named(interface)
     if link is None:
         return Standing(fine=False, words=f"there is no interface {interface!r}")
-    if not link.is_uplink and link.phase is Phase.USABLE:
+    if not link.is_uplink:
         return Standing(fine=True, words=f"{interface} does not count as an uplink, so there is nothing to do")
     judgement = loop.decision.judgement(link.id)
     if judgement is None or judgement.outcome is Outcome.PENDING:

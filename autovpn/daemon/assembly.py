@@ -73,9 +73,17 @@ async def _watch() -> AsyncIterator[Watch]:
         await wireless.close()
 
 
-async def serve(directories: Directories) -> None:
-    """Be the daemon until told to stop; the caller holds the lock."""
-    policy = await asyncio.to_thread(policy_of, directories)
+async def serve(directories: Directories) -> tuple[str, ...]:
+    """Be the daemon until told to stop; return what could not be undone. The caller holds the lock.
+
+    A configuration that holds no policy raises ConfigError, after what a dead daemon left has been undone: nobody else
+    may come to do it.
+    """
+    try:
+        policy = await asyncio.to_thread(policy_of, directories)
+    except ConfigError:
+        await recover(directories)
+        raise
     backend = _backend(directories, policy)
     async with _watch() as watch:
         journal = _journal(directories)
@@ -106,7 +114,7 @@ async def serve(directories: Directories) -> None:
         control = ControlServer(directories.run / "control.sock", commands.answer)
         service = Service(loop, commands, control, resolver, backend, directories.resolv_conf)
         watch.start(loop.wake)
-        await service.run()
+        return tuple(map(str, await service.run()))
 
 
 async def observe(directories: Directories) -> Observation:

@@ -19,7 +19,7 @@ from autovpn.daemon.report_explain import explain
 from autovpn.daemon.report_plan import plan
 from autovpn.daemon.settings import Settings
 from autovpn.errors import ControlError
-from autovpn.system.control import Reply, Request
+from autovpn.system.control import READING, Reply, Request
 
 BY_HAND = 45.0
 """Seconds that `up` and `down` wait for the outcome before they say that it is still coming."""
@@ -53,8 +53,12 @@ class Commands:
         answer = self._answers.get(request.command)
         if answer is None:
             raise ControlError(f"{request.command}: this daemon does not know that command; is it an older version?")
-        await self._loop.fresh_look()
-        return await answer(Arguments(request.arguments))
+        arguments = Arguments(request.arguments)
+        # A hook is waited for by whoever would have to look, so it gets its answer without one. And who may only read
+        # gets no look of their own, or they could keep the daemon busy.
+        if not arguments.flag("from_hook"):
+            await self._loop.fresh_look(urgent=request.command not in READING)
+        return await answer(arguments)
 
     async def _status(self, _: Arguments) -> Reply:
         loop = self._loop
@@ -96,7 +100,7 @@ class Commands:
         kept = tuple(o for o in loop.memory.overrides if not o.up and o.profile not in (None, name))
         override = Override(up=True, profile=name, uplink=link.id, network=link.network, tunnel=tunnel, until=until)
         loop.memory = replace(loop.memory, overrides=(*kept, override))
-        loop.retry()
+        loop.retry(name)
         if arguments.flag("from_hook"):
             return _said(f"{name} will be brought up on {link.name}")
         await loop.fresh_look()
@@ -139,11 +143,15 @@ class Commands:
         if policy is None:
             return self._settings.problems
         self._loop.policy = policy
-        self._loop.plans.forget_failures()
+        self._loop.forget_failures()
         self._loop.wake()
         return ()
 
     async def _restart(self, _: Arguments) -> Reply:
+        problems = await self.reload()
+        if problems:
+            words = "the configuration has problems, with which the next daemon would not start; this one goes on"
+            return {**_failed(words), "problems": list(problems)}
         self._loop.end(Goal.RESTART)
         return _said("the daemon ends and leaves everything in place for the next one")
 

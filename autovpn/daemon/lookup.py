@@ -6,10 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from autovpn.core.decide import Decision
 from autovpn.core.network import IPAddress
+from autovpn.core.profile import Policy
+from autovpn.core.snapshot import Snapshot
 from autovpn.core.supervise import Broke, Resolved, TunnelEvent
-from autovpn.core.tunnel import Failure, FailureClass, PinnedEndpoint, TunnelSpec
-from autovpn.core.wanted import TunnelKey
+from autovpn.core.tunnel import Failure, FailureClass, PinnedEndpoint, TunnelPhase, TunnelSpec
+from autovpn.core.wanted import TunnelKey, current_tunnel
 from autovpn.daemon.tunnels import jitter
 from autovpn.errors import SystemFault
 
@@ -65,3 +68,16 @@ class Lookups:
                 raise
             log.warning("lookup.stale host=%s", host)
         return self._known[host]
+
+
+def errands(decision: Decision, snapshot: Snapshot, policy: Policy) -> list[tuple[Errand, TunnelSpec, str]]:
+    """Return what is to be looked up: for each tunnel that waits for it, its attempt, itself and its uplink's name."""
+    found: list[tuple[Errand, TunnelSpec, str]] = []
+    for activation in decision.activations:
+        profile = policy.profile(activation.profile)
+        spec = current_tunnel(activation, profile, snapshot.tunnels) if profile else None
+        state = snapshot.tunnels.get((activation.profile, spec.name)) if spec else None
+        if spec and state and state.phase is TunnelPhase.RESOLVING:
+            errand = ((activation.profile, spec.name), state.instance, state.attempt)
+            found.append((errand, spec, activation.uplink_name))
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
@@ -19,9 +19,10 @@ from autovpn.core.profile import Policy
 from autovpn.core.snapshot import LinkId, Phase, Snapshot
 from autovpn.core.steps import Step, StepKey, StepKind
 from autovpn.core.supervise import Broke, Retry, TunnelEvent
-from autovpn.core.tunnel import Failure, FailureClass, TunnelPhase, TunnelSpec
+from autovpn.core.tunnel import Failure, FailureClass, TunnelPhase
 from autovpn.core.wanted import TunnelKey, current_tunnel, steps_for
-from autovpn.daemon.lookup import Errand, Lookups
+from autovpn.daemon.chores import Chores
+from autovpn.daemon.lookup import Lookups, errands
 from autovpn.daemon.machine import Machine
 from autovpn.daemon.moments import Moments
 from autovpn.daemon.plans import Plans
@@ -33,9 +34,6 @@ log = logging.getLogger(__name__)
 
 QUIET = 0.05
 """Seconds: the first event after quiet is acted on at once, those of this time after a look are joined into one."""
-
-_SPARED = (StepKind.DNS, StepKind.POSTUP)
-"""The steps whose failure is said but does not take the tunnel down."""
 
 
 class Goal(Enum):
@@ -61,18 +59,20 @@ class Loop:
         self.goal = Goal.RUN
         self.looks = 0
         self.plans = Plans(machine.runner, machine.origin, self._undo_context, self._finished)
+        self.chores = Chores(self.complain)
         self.moments = Moments(machine.run_hook, self.complain)
         self.lookups = Lookups(machine.resolve, self._servers, self.tell_attempt)
         self._reasons: dict[str, str] = {}
         self._riding: dict[str, LinkId] = {}
         self._held: frozenset[str] = frozenset()
+        self._spared: set[Step] = set()
+        self._is_closing = False
         self._asked: set[LinkId] = set()
         self._dns: UplinkDns | None = None
         self._awake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._looked = asyncio.Condition()
         self._last_look = float("-inf")
-        self._chores: set[asyncio.Task[None]] = set()
 
     # -- from outside
 
@@ -89,7 +89,7 @@ class Loop:
 
     def note_receipt(self, key: StepKey, receipt: dict[str, Any]) -> None:
         """Have what has become known of a running tunnel written to the journal."""
-        self._chore(self._note(key, receipt))
+        self.chores.start(self._note(key, receipt))
 
     async def _note(self, key: StepKey, receipt: dict[str, Any]) -> None:
         try:
@@ -97,13 +97,18 @@ class Loop:
         except JournalError as error:
             self.complain(str(error))
 
-    def retry(self) -> None:
-        """Try again what has failed: something changed that may well help."""
+    def retry(self, profile: str | None = None) -> None:
+        """Try again what has failed, of one profile or of all: something changed that may well help."""
         for key, state in self.tunnels.view().items():
-            if state.phase in (TunnelPhase.FAILED, TunnelPhase.BACKOFF):
+            if profile in (None, key[0]) and state.phase in (TunnelPhase.FAILED, TunnelPhase.BACKOFF):
                 self.tunnels.tell(key, Retry(), self.machine.clock())
-        self.plans.forget_failures()
+        self.forget_failures()
         self.wake()
+
+    def forget_failures(self) -> None:
+        """Let what could not be done be tried again."""
+        self._spared.clear()
+        self.plans.forget_failures()
 
     def end(self, goal: Goal) -> None:
         """End the daemon: undo everything first, or leave everything in place."""
@@ -115,32 +120,43 @@ class Loop:
         log.warning("complaint words=%s", words)
         self.complaints = [*self.complaints, words][-50:]
 
-    async def fresh_look(self) -> None:
-        """Have the state read and decided on now, and return after it."""
+    async def fresh_look(self, *, urgent: bool = True) -> None:
+        """Have the state read and decided on, and return after it: now, or with what is joined into the next look."""
         before = self.looks
         self._awake.set()
-        self._urgent.set()
+        if urgent:
+            self._urgent.set()
         await self.when(lambda: self.looks > before)
 
     async def when(self, settled: Callable[[], bool]) -> None:
-        """Return once a look has made `settled` true."""
+        """Return once a look has made `settled` true, or no look will come any more."""
         async with self._looked:
-            await self._looked.wait_for(settled)
+            await self._looked.wait_for(lambda: self._is_closing or settled())
 
     # -- the loop
 
-    async def run(self) -> None:
-        """Look until the daemon is to end, and for stopping until nothing of us is left."""
-        await self.look()
-        while not self._is_over():
-            await self._wait()
-            if self.goal is not Goal.RESTART:
-                await self.look()
+    async def run(self) -> tuple[Step, ...]:
+        """Look until the daemon is to end; return what could not be undone of a daemon that stops."""
+        await self._look_until_the_end()
+        if self.goal is Goal.STOP and self.plans.activations():
+            self.forget_failures()  # one more try, as whatever was in the way may be gone by now
+            await self._look_until_the_end()
+        self._is_closing = True
+        async with self._looked:
+            self._looked.notify_all()
         if self.goal is Goal.RESTART:
             await self.plans.quiesce()
             await self._remember()
         await self.moments.finish()
         self.machine.sessions.close()
+        return self.plans.applied() if self.goal is Goal.STOP else ()
+
+    async def _look_until_the_end(self) -> None:
+        await self.look()
+        while not self._is_over():
+            await self._wait()
+            if self.goal is not Goal.RESTART:
+                await self.look()
 
     def _is_over(self) -> bool:
         if self.goal is Goal.RESTART:
@@ -177,12 +193,14 @@ class Loop:
         self.tunnels.pass_time(self.policy, now)
         self.tunnels.ended(self._present_tunnels(), now)
         snapshot = Snapshot(links, self.tunnels.view())
+        if links != self.snapshot.links:
+            self._spared.clear()
         self.decision = self._decide(snapshot, now)
         self.memory = self.decision.memory
         self._note_reasons()
         self._held = self._held_back()
         self.snapshot = self.tunnels.settle(self._without_held(), snapshot, self.policy, now)
-        self.lookups.want(self._errands())
+        self.lookups.want(errands(self.decision, self.snapshot, self.policy))
         self._steer()
         self.moments.look(self.decision, self.snapshot, self.policy)
         self._resolve_gateways()
@@ -208,7 +226,8 @@ class Loop:
     def wanted(self) -> tuple[Step, ...]:
         """Return the steps that the last look wants; of an activation that is held back no more than its guard."""
         steps = steps_for(self.decision, self.snapshot, self.policy, self.plans.applied())
-        return tuple(step for step in steps if step.activation not in self._held or step.kind is StepKind.GUARD)
+        due = (step for step in steps if step.activation not in self._held or step.kind is StepKind.GUARD)
+        return tuple(step for step in due if step not in self._spared)
 
     def _held_back(self) -> frozenset[str]:
         """Return the activations that have to wait: one network's hooks end before those of the next begin.
@@ -258,21 +277,29 @@ class Loop:
         busy = {key for key in self.tunnels.view() if self.plans.is_running(key[0])}
         return frozenset(applied | busy)
 
-    def _finished(self, activation: str, result: RunResult) -> None:
+    def _finished(self, activation: str, plan: Plan, result: RunResult) -> None:
         """Take the result of a plan: its failure is that of the tunnel's attempt."""
         for words in result.complaints:
             self.complain(words)
+        if result.teardown:
+            self.moments.teardown_failed(activation, plan, self.policy, "; ".join(result.teardown))
         if result.failed and not result.stopped:
             self._failed(activation, *result.failed)
+        if self.decision.activation(activation) is not None and not result.stopped:
+            self._reasons.pop(activation, None)
         if not self.plans.applied(activation):
             self._reasons.pop(activation, None)
             self._riding.pop(activation, None)
         self.wake()
 
     def _failed(self, activation: str, step: Step, words: str) -> None:
+        """Break the tunnel's attempt; but a tunnel without its DNS is better than none."""
         self.complain(f"{step}: {words}")
+        if step.kind is StepKind.DNS:
+            self._spared.add(step)
+            return
         current = self._current(self.decision.activation(activation))
-        if current is None or step.kind in _SPARED:
+        if current is None:
             return
         failure = Failure(FailureClass.LOCAL, f"{step.kind.value}: {words}")
         self.tunnels.tell(current, Broke(failure, jitter()), self.machine.clock())
@@ -284,19 +311,6 @@ class Loop:
 
     # -- errands
 
-    def _errands(self) -> list[tuple[Errand, TunnelSpec, str]]:
-        errands: list[tuple[Errand, TunnelSpec, str]] = []
-        for activation in self.decision.activations:
-            key = self._current(activation)
-            profile = self.policy.profile(activation.profile)
-            spec = profile.tunnel(key[1]) if profile and key else None
-            if key is None or spec is None:
-                continue
-            state = self.tunnels.state(key)
-            if state.phase is TunnelPhase.RESOLVING:
-                errands.append(((key, state.instance, state.attempt), spec, activation.uplink_name))
-        return errands
-
     def _resolve_gateways(self) -> None:
         """Ask once per usable period for the gateways that a pending rule waits for."""
         usable = {link.id: link for link in self.snapshot.links if link.is_uplink and link.phase is Phase.USABLE}
@@ -305,20 +319,14 @@ class Loop:
             link = usable.get(judgement.link)
             if judgement.outcome is Outcome.PENDING and link and link.gateways and link.id not in self._asked:
                 self._asked.add(link.id)
-                self._chore(self.machine.resolve_gateways(link))
-
-    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
+                self.chores.start(self.machine.resolve_gateways(link))
 
     def _observes_dns(self) -> bool:
         keys = (condition.key.value for profile in self.policy.profiles for condition in profile.conditions)
         return any(key.startswith("dns_") for key in keys)
 
     async def _servers(self) -> tuple[str, ...]:
-        dns = await self.machine.dns.original()
-        return dns.servers if dns else ()
+        return await self.machine.dns.upstream()
 
     async def _remember(self) -> None:
         await self.machine.memories.save(self.memory, self.tunnels.view())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from autovpn.core.decide import Activation, Decision
+from autovpn.core.diff import Plan, Undo
 from autovpn.core.hookenv import HookContext
 from autovpn.core.profile import Event, Hook, Policy
 from autovpn.core.snapshot import Snapshot
+from autovpn.core.steps import HookMoment
 from autovpn.core.tunnel import TunnelPhase, TunnelState
 from autovpn.core.wanted import current_tunnel, hook_context
+from autovpn.daemon.chores import Chores
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class Moments:
         self._complain = complain
         self._bssids: dict[tuple[str, int], str | None] = {}
         self._gave_up: set[tuple[str, int]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._chores = Chores(complain)
 
     def look(self, decision: Decision, snapshot: Snapshot, policy: Policy) -> None:
         """Run `roam` and `failup` where they are due."""
@@ -49,16 +51,18 @@ class Moments:
         self._bssids = {**{run: self._bssids[run] for run in self._lingering(decision)}, **bssids}
         self._gave_up = gave_up
 
-    def teardown_failed(self, activation: str, context: HookContext | None, policy: Policy, words: str) -> None:
-        """Run `faildown`: something could not be undone."""
+    def teardown_failed(self, activation: str, plan: Plan, policy: Policy, words: str) -> None:
+        """Run `faildown`: something that a plan was to undo met an error."""
         profile = policy.profile(activation)
+        steps = (change.step for change in plan.changes if isinstance(change, Undo))
+        context = next((step.context.context for step in steps if isinstance(step.context, HookMoment)), None)
         if profile and context:
             told = replace(context, event=Event.FAILDOWN.value, reason=words, alive=False)
             self._run([hook for hook in profile.hooks if hook.event is Event.FAILDOWN], told)
 
     async def finish(self) -> None:
         """Wait for the hooks that are running; each has its own time limit."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._chores.finish()
 
     def _lingering(self, decision: Decision) -> set[tuple[str, int]]:
         known = {(activation.profile, activation.epoch) for activation in decision.activations if activation.lingering}
@@ -76,9 +80,7 @@ class Moments:
 
     def _run(self, hooks: list[Hook], context: HookContext) -> None:
         if hooks:
-            task = asyncio.get_running_loop().create_task(self._run_all(hooks, context))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._chores.start(self._run_all(hooks, context))
 
     async def _run_all(self, hooks: list[Hook], context: HookContext) -> None:
         for hook in hooks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from autovpn.core.records import EntryState, Origin
 from autovpn.core.recover import plan_from
 from autovpn.core.steps import Step, StepKey
 from autovpn.system.runner import Runner, RunResult, UndoContext
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -31,7 +34,7 @@ class Plans:
         runner: Runner,
         origin: Origin,
         why: Callable[[str], UndoContext],
-        finished: Callable[[str, RunResult], None],
+        finished: Callable[[str, Plan, RunResult], None],
     ) -> None:
         """Begin with no plan running."""
         self._runner = runner
@@ -111,10 +114,21 @@ class Plans:
 
     def _ended(self, activation: str, plan: Plan, task: asyncio.Task[RunResult]) -> None:
         del self._running[activation]
-        result = RunResult(stopped=True) if task.cancelled() else task.result()
+        result = _result_of(task)
         if (result.failed or result.complaints) and not result.stopped:
             self._stuck[activation] = plan
-        self._finished(activation, result)
+        self._finished(activation, plan, result)
+
+
+def _result_of(task: asyncio.Task[RunResult]) -> RunResult:
+    """Return what came of a plan; a fault of our own is a complaint, since the daemon has to go on."""
+    if task.cancelled():
+        return RunResult(stopped=True)
+    error = task.exception()
+    if error is None:
+        return task.result()
+    log.error("plan.fault", exc_info=error)
+    return RunResult(complaints=(f"autovpn's own fault: {type(error).__name__}: {error}",))
 
 
 def still_right(plan: Plan, target: Collection[Step]) -> bool:

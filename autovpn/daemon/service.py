@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
 from autovpn.core.dnschoice import merge
 from autovpn.core.memory import Memory
 from autovpn.core.records import Entry, EntryState
-from autovpn.core.steps import DnsValue, StepKind, TunnelValue
+from autovpn.core.steps import DnsValue, Step, StepKind, TunnelValue
 from autovpn.core.supervise import Adopted
+from autovpn.daemon.chores import Chores
 from autovpn.daemon.commands import Commands
 from autovpn.daemon.executors.tunnel import nonce_of, receipt_of
 from autovpn.daemon.loop import Goal, Loop
@@ -45,25 +45,22 @@ class Service:
         self._control = control
         self._resolver = resolver
         self._backend = backend
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._chores = Chores(loop.complain)
 
-    async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Be the daemon until a signal or a request ends it; `started` is called once it answers."""
-        await self._adopt()
+    async def run(self) -> tuple[Step, ...]:
+        """Be the daemon until a signal or a request ends it; return what could not be undone."""
         self._answer_signals()
+        await self._adopt()
         await self._control.start()
-        self._keep(self._resolver.defend(self._backend, self._loop.wake))
-        self._keep(self._resolver.follow(self._resolv_conf, self._loop.wake))
-        self._keep(self._watchdog())
+        self._chores.start(self._resolver.defend(self._backend, self._loop.wake))
+        self._chores.start(self._resolver.follow(self._resolv_conf, self._loop.wake))
+        self._chores.start(self._watchdog())
         notify("READY=1", "STATUS=watching")
-        started()
         try:
-            await self._loop.run()
+            return await self._loop.run()
         finally:
             notify("STOPPING=1")
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._chores.cancel()
             await self._control.stop()
 
     async def _adopt(self) -> None:
@@ -82,17 +79,27 @@ class Service:
         for key, state in remembered.tunnels.items():
             loop.tunnels.restore(key, state)
         for entry in applied:
-            if entry.step.kind is StepKind.TUNNEL and entry.state is EntryState.DONE:
+            if entry.step.kind is StepKind.TUNNEL and self._is_whole(entry):
                 await self._adopt_tunnel(entry, remembered)
-        wishes = [entry.step.value.wish for entry in applied if isinstance(entry.step.value, DnsValue)]
-        await self._resolver.resume(merge(wishes))
+        await self._adopt_dns([entry for entry in applied if self._is_whole(entry)])
+
+    def _is_whole(self, entry: Entry) -> bool:
+        """Report whether a step was done whole, in this boot and network namespace."""
+        return entry.state is EntryState.DONE and entry.origin == self._loop.machine.origin
+
+    async def _adopt_dns(self, entries: list[Entry]) -> None:
+        wishes = [entry.step.value.wish for entry in entries if isinstance(entry.step.value, DnsValue)]
+        try:
+            await self._resolver.resume(merge(wishes))
+        except (AutovpnError, OSError) as error:
+            self._loop.complain(f"dns: it could not be taken over: {error}")
 
     async def _adopt_tunnel(self, entry: Entry, remembered: Remembered) -> None:
         loop, step = self._loop, entry.step
         key = (step.activation, step.object)
         known = remembered.tunnels.get(key)
         receipt = receipt_of(entry)
-        if receipt is None or not isinstance(step.value, TunnelValue) or entry.origin != loop.machine.origin:
+        if receipt is None or not isinstance(step.value, TunnelValue):
             return
         value, facts = step.value, known.facts if known else None
         now = loop.machine.clock()
@@ -100,7 +107,7 @@ class Service:
         loop.tunnels.tell(key, Adopted(value.instance, value.attempt, value.endpoints, facts), now)
         try:
             alive = await loop.machine.sessions.adopt(step, {"nonce": nonce_of(entry), **receipt}, facts)
-        except AutovpnError as error:
+        except (AutovpnError, OSError) as error:
             loop.complain(f"{step}: it could not be taken over: {error}")
             alive = False
         log.info("tunnel.adopt activation=%s tunnel=%s alive=%s", *key, alive)
@@ -112,7 +119,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, self._loop.end, Goal.STOP)
         events.add_signal_handler(signal.SIGUSR2, self._loop.end, Goal.RESTART)
-        events.add_signal_handler(signal.SIGHUP, lambda: self._keep(self._reload()))
+        events.add_signal_handler(signal.SIGHUP, lambda: self._chores.start(self._reload()))
 
     async def _reload(self) -> None:
         for problem in await self._commands.reload():
@@ -123,14 +130,3 @@ class Service:
         while interval is not None:
             notify("WATCHDOG=1")
             await asyncio.sleep(interval)
-
-    def _keep(self, work: Coroutine[object, object, object]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[object]) -> None:
-        """Say what ended a task that should have gone on; the daemon itself does."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self._loop.complain(str(error) or type(error).__name__)

@@ -77,7 +77,7 @@ class Watch:
         return self._rtnl.tables()
 
     def has_resumed(self) -> bool:
-        """Report, once, that the machine slept or its clock was set since the last call."""
+        """Report, once, that the machine slept since the last call."""
         resumed, self._resumed = self._resumed, False
         return resumed
 
@@ -110,7 +110,7 @@ class Watch:
 
     def _jumped(self) -> None:
         if self._clock.consume():
-            self._resumed = True
+            self._resumed = self._resumed or self._clock.suspended_for() > 0
             self._wake()
 
     async def _follow_wireless(self) -> None:

@@ -74,12 +74,14 @@ class Executor(Protocol):
 class RunResult:
     """What came of a plan.
 
-    `failed` is the step at which it ended, with the reason in words; `stopped` says that a newer decision ended it.
+    `failed` is the step at which it ended, with the reason in words; `teardown` are the complaints about undoing;
+    `stopped` says that a newer decision ended it.
     """
 
     done: tuple[Change, ...] = ()
     failed: tuple[Step, str] | None = None
     complaints: tuple[str, ...] = ()
+    teardown: tuple[str, ...] = ()
     stopped: bool = False
 
 
@@ -135,6 +137,7 @@ class _Run:
         self._why = why
         self._done: list[Change] = []
         self._complaints: list[str] = []
+        self._teardown: list[str] = []
 
     async def carry_out(self, plan: Plan) -> RunResult:
         for change in plan.changes:
@@ -146,7 +149,7 @@ class _Run:
             if words is None:
                 self._done.append(change)
             elif isinstance(change, Undo):
-                self._complain(step, (words,))
+                self._complain_of_undoing(step, (words,))
             else:
                 return self._result(failed=(step, words), stopped=self._stop.is_set())
         return self._result()
@@ -202,10 +205,11 @@ class _Run:
             if entry.state is not EntryState.UNDOING:
                 await self._journal.record(Undoing(step.key))
         except JournalError as error:
-            self._complain(step, (str(error),))  # on a full disk the network must be given back all the same
+            # On a full disk the network must be given back all the same.
+            self._complain_of_undoing(step, (str(error),))
         try:
             complaints = await self._executors[step.kind].undo(self._work(entry), self._why(step.activation))
-            self._complain(step, complaints)
+            self._complain_of_undoing(step, complaints)
             await self._journal.record(Undone(step.key))
         except (AutovpnError, OSError) as error:
             return str(error)
@@ -239,8 +243,12 @@ class _Run:
     def _complain(self, step: Step, words: tuple[str, ...]) -> None:
         self._complaints += [f"{step}: {one}" for one in words]
 
+    def _complain_of_undoing(self, step: Step, words: tuple[str, ...]) -> None:
+        self._complain(step, words)
+        self._teardown += [f"{step}: {one}" for one in words]
+
     def _result(self, failed: tuple[Step, str] | None = None, *, stopped: bool = False) -> RunResult:
-        return RunResult(tuple(self._done), failed, tuple(self._complaints), stopped)
+        return RunResult(tuple(self._done), failed, tuple(self._complaints), tuple(self._teardown), stopped)
 
 
 async def _whole(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:

@@ -185,12 +185,15 @@ class FakeDriver:
     adopted: list[Recovered] = field(default_factory=list)
     uplinks: list[str] = field(default_factory=list)
     raising: Exception | None = None
+    adopt_fails: Exception | None = None
 
     def start(self, launch: Launch, now: float) -> tuple[str, tuple[Action, ...]]:
         self.launches.append(launch)
         return launch.spec.device, self.answers.pop(0) if self.answers else (CreateDevice("tun", launch.spec.device),)
 
     def adopt(self, launch: Launch, recovered: Recovered, now: float) -> tuple[str, tuple[Action, ...]]:
+        if self.adopt_fails:
+            raise self.adopt_fails
         self.adopted.append(recovered)
         return launch.spec.device, (Ready(recovered.facts or self.facts),)
 
@@ -218,6 +221,7 @@ class Outside:
     failing_hooks: set[str] = field(default_factory=set)
     dns: UplinkDns | None = None
     dns_asked: int = 0
+    dns_reconsidered: int = 0
 
     async def resolve(self, host: str, device: str, servers: Sequence[str], deadline: float) -> tuple[IPAddress, ...]:
         self.lookups.append((host, device))
@@ -237,6 +241,12 @@ class Outside:
     async def original(self) -> UplinkDns | None:
         self.dns_asked += 1
         return self.dns
+
+    async def upstream(self) -> tuple[str, ...]:
+        return self.dns.servers if self.dns else ()
+
+    async def reconsider(self) -> None:
+        self.dns_reconsidered += 1
 
 
 class Daemon:
@@ -311,12 +321,26 @@ class Daemon:
         await self.until(lambda: self.loop.looks > 0)
 
     def run(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self.loop.run())
+        self.follow(self.loop.run())
+
+    def follow(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        """Run the daemon by this work, whose failure fails the test."""
+        self._task = asyncio.get_running_loop().create_task(work)
+        return self._task
 
     async def ended(self) -> None:
         """Return when the loop has ended."""
         assert self._task is not None
         await self._task
+
+    async def left(self) -> list[str]:
+        """Return, once the loop has ended, what it could not undo."""
+        assert self._task is not None
+        return [str(step) for step in await self._task]
+
+    def break_configuration(self, problem: str) -> None:
+        """Have the files hold no policy from now on."""
+        self.reading = Reading(None, (problem,))
 
     async def until(self, settled: Callable[[], bool]) -> None:
         """Return once a look has made it true; fail with what the loop failed with."""

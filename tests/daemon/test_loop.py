@@ -93,9 +93,16 @@ class TestWhen:
     def test_a_request_does_not_wait_for_the_quiet(self, tmp_path: Path) -> None:
         async def story(daemon: Daemon) -> None:
             await daemon.begin()
-            await daemon.ask("status")
-            await daemon.ask("status")
-            assert daemon.kernel.looks == [START] * 3
+            await daemon.ask("hook", event="preup", interface="eth9")
+            assert daemon.kernel.looks == [START] * 2
+
+        play(tmp_path, story)
+
+    def test_but_who_only_reads_does_and_cannot_keep_the_daemon_busy(self, tmp_path: Path) -> None:
+        async def story(daemon: Daemon) -> None:
+            await daemon.begin()
+            await asyncio.gather(*(daemon.ask("status") for _ in range(20)))
+            assert len(daemon.kernel.looks) == 2
 
         play(tmp_path, story)
 

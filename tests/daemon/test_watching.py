@@ -61,9 +61,14 @@ class FakeRtnl(Readable):
 
 
 class FakeClock(Readable):
+    """A clock that jumps when there is news, and only ever because the machine slept."""
+
     def consume(self) -> bool:
         _empty(self.reader)
         return bool(self.news and self.news.pop())
+
+    def suspended_for(self) -> float:
+        return 1.0
 
 
 class FakeWireless:
