@@ -62,7 +62,8 @@ class Sessions:
         """Take over a tunnel that outlived its daemon; a dead one counts as lost from then on."""
         launch = self._launch(step, receipt["nonce"])
         session = self._session(step, launch)
-        if not await session.adopt(dict(receipt), facts):
+        has_device = receipt["index"] is None or receipt["index"] in self._indexes.values()
+        if not has_device or not await session.adopt(dict(receipt), facts):
             session.close()
             self._lost.add(step.key)
             return False
