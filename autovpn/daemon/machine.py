@@ -49,6 +49,14 @@ class MachineDns(Protocol):
         """Return the resolvers of the machine as they are without us."""
         ...
 
+    async def upstream(self) -> tuple[str, ...]:
+        """Return the servers to ask for a tunnel's endpoint."""
+        ...
+
+    async def reconsider(self) -> None:
+        """Try again a wish that is not in force."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:

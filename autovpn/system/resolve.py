@@ -22,9 +22,11 @@ import dns.rdatatype
 from autovpn.core.network import IPAddress
 from autovpn.core.routing import DNS_PORT, QUERY_PORTS
 from autovpn.core.tunnel import Failure, FailureClass
+from autovpn.core.upstream import is_local
 from autovpn.errors import SystemFault
 
 HOSTS = Path("/etc/hosts")
+LOOPBACK = "lo"
 
 FIRST_WAIT = 1.0
 """Seconds that a server has before the next is asked; doubled with each round."""
@@ -51,8 +53,9 @@ async def resolve(
     """Return the addresses of a host, of the IP versions in `want` and in their order.
 
     An address stands for itself and /etc/hosts is believed first. Every packet leaves through `device`
-    (SO_BINDTODEVICE of socket(7)): a tunnel's resolver must never be asked where the tunnel begins. `servers` are
-    addresses, asked in turn; `deadline` is in seconds for all of it. Raises Unresolved.
+    (SO_BINDTODEVICE of socket(7)): a tunnel's resolver must never be asked where the tunnel begins. Only a resolver on
+    this machine is asked over loopback. `servers` are addresses, asked in turn; `deadline` is in seconds for all of it.
+    Raises Unresolved.
     """
     if literal := _literal(host):
         return (literal,)
@@ -72,7 +75,7 @@ async def resolve(
     if all(isinstance(result, tuple) for result in results):
         msg = f"{host}: the name exists, but has no address of IP version {' or '.join(map(str, want))}"
     else:
-        msg = f"{host}: no answer from {', '.join(servers)} through {device} within {deadline:g} s"
+        msg = f"{host}: no answer from {_asked_through(servers, device)} within {deadline:g} s{_advice(servers)}"
     raise Unresolved(msg)
 
 
@@ -122,7 +125,7 @@ class _Question:
                 except (OSError, dns.exception.DNSException) as error:
                     faults.append(f"{server}: {error}")
             if len(faults) == len(self._servers):
-                msg = f"{self._host}: no DNS server of {self._device} helps ({'; '.join(faults)})"
+                msg = f"{self._host}: no DNS server of {self._device} helps ({'; '.join(faults)}){_advice(self._servers)}"
                 raise Unresolved(msg)
             wait *= 2
 
@@ -167,13 +170,31 @@ class _Question:
 
 @asynccontextmanager
 async def _connected(server: str, device: str, kind: socket.SocketKind) -> AsyncIterator[socket.socket]:
-    """Give a socket that can use this device alone and hears this server alone."""
+    """Give a socket that can use this device (for a server on this machine: loopback) and hears this server alone."""
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     with socket.socket(family, kind | socket.SOCK_NONBLOCK) as link:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        through = LOOPBACK if is_local(server) else device
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, through.encode())
         _take_query_port(link)
         await asyncio.get_running_loop().sock_connect(link, (server, DNS_PORT))
         yield link
+
+
+def _asked_through(servers: Sequence[str], device: str) -> str:
+    """Return the servers in words, with the device that those elsewhere were asked through."""
+    asked = ", ".join(servers)
+    return asked if all(map(is_local, servers)) else f"{asked} through {device}"
+
+
+def _advice(servers: Sequence[str]) -> str:
+    """Return what there is to know of resolvers on this machine when nobody could help, or nothing."""
+    local = ", ".join(server for server in servers if is_local(server))
+    if not local:
+        return ""
+    return (
+        f"; {local} is a resolver on this machine, whose own questions may be held back while a full tunnel is being "
+        "made: name the tunnel's endpoint by its address, or list it in /etc/hosts"
+    )
 
 
 def _take_query_port(link: socket.socket) -> None:

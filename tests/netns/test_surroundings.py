@@ -1,0 +1,120 @@
+"""The daemon on a machine that isn't bare: it has the group, a resolver of its own, and somebody who empties /run."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import pytest
+
+from autovpn.system.resolve import Unresolved, resolve
+from tests.netns.laptop import Laptop
+from tests.netns.servers import Sshd, Wireguard
+from tests.netns.world import GATEWAY, World, wait_until
+
+pytestmark = pytest.mark.netns
+
+MATCH = '[match]\ninterface = ["eth0"]\n'
+DNS = '[dns]\nservers = ["10.20.0.53"]\n'
+GROUP = 4711
+
+# A resolver on this machine that knows an IPv4 address for every name, as systemd-resolved and dnsmasq do.
+STUB = """
+import socket, struct, sys
+link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+link.bind((sys.argv[1], 53))
+print("ready", flush=True)
+while True:
+    query, caller = link.recvfrom(4096)
+    end = query.index(0, 12) + 5
+    is_a = query[end - 4 : end - 2] == bytes([0, 1])
+    answer = struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + bytes([192, 0, 2, 1]) if is_a else b""
+    link.sendto(query[:2] + struct.pack("!HHHHH", 0x8180, 1, is_a, 0, 0) + query[12:end] + answer, caller)
+"""
+
+
+def office_profile(laptop: Laptop, dns: str = DNS) -> None:
+    server = Sshd(laptop.world)
+    hooks = laptop.hooks("preup", "postup", "predown", "postdown")
+    laptop.profile("10-office", f'tunnels = ["office"]\n{MATCH}{dns}{server.tunnel_toml("office")}{hooks}')
+
+
+def test_the_group_autovpn_may_read_and_the_daemon_does_its_job(laptop: Laptop) -> None:
+    laptop.write("/etc/group", f"root:x:0:\nautovpn:x:{GROUP}:\n")
+    office_profile(laptop)
+    before = laptop.picture()
+
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    member = ("setpriv", "--reuid=65534", f"--regid={GROUP}", "--clear-groups")
+    looking = laptop.namespace.run_private(*member, "cat", "/run/autovpn/journal", check=False)
+    assert "Permission denied" in looking.stderr
+    assert laptop.namespace.file("/run/autovpn").stat().st_mode & 0o777 == 0o710
+    assert laptop.stop() == 0
+    assert laptop.picture() == before
+
+
+def test_an_emptied_run_is_filled_again_and_lets_no_second_daemon_in(laptop: Laptop) -> None:
+    office_profile(laptop)
+    before = laptop.picture()
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    shutil.rmtree(laptop.namespace.file("/run/autovpn"))
+    wait_until(laptop.namespace.file("/run/autovpn/control.sock").exists, "the control socket to be back")
+
+    assert laptop.daemon
+    code, said = laptop.ask("run")
+    assert (code, f"process {laptop.daemon.pid}" in said) == (1, True), said
+    code, said = laptop.ask("down")
+    assert code == 0, said
+    assert laptop.hook_log()[-1].startswith("postdown")
+    code, said = laptop.ask("up", "office")
+    assert code == 0, said
+    assert laptop.state("office") == "up"
+    assert laptop.stop() == 0
+    assert laptop.picture() == before
+
+
+@pytest.mark.parametrize("local", ["127.0.0.53", "127.0.0.1"])
+def test_a_named_endpoint_is_found_behind_a_resolver_on_this_machine(laptop: Laptop, local: str) -> None:
+    laptop.write("/etc/resolv.conf", f"nameserver {local}\noptions edns0 trust-ad\n")
+    serve_stub(laptop, local)
+    office_by_name(laptop)
+
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    assert laptop.stop() == 0
+
+
+def test_a_named_endpoint_is_asked_of_the_servers_behind_a_resolver_that_is_mute(laptop: Laptop) -> None:
+    laptop.write("/etc/resolv.conf", "nameserver 127.0.0.53\n")
+    laptop.write("/run/systemd/resolve/resolv.conf", f"nameserver {GATEWAY}\n")
+    laptop.write("/run/stub.py", STUB)
+    upstream = laptop.world.gateway.spawn("python3", str(laptop.namespace.file("/run/stub.py")), GATEWAY)
+    wait_until(lambda: "ready" in upstream.output, "the upstream server")
+    office_by_name(laptop)
+
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    assert laptop.stop() == 0
+
+
+def test_a_resolver_on_this_machine_that_cannot_help_is_named_with_what_to_do(world: World) -> None:
+    with pytest.raises(Unresolved, match=r"127\.0\.0\.53 is a resolver on this machine.*by its address"):
+        world.laptop.call(lambda: asyncio.run(resolve("vpn.example", "eth0", ("127.0.0.53",), 0.5)))
+
+
+def serve_stub(laptop: Laptop, address: str) -> None:
+    laptop.write("/run/stub.py", STUB)
+    stub = laptop.namespace.spawn_private("python3", "/run/stub.py", address)
+    wait_until(lambda: "ready" in stub.output, "the resolver on this machine")
+
+
+def office_by_name(laptop: Laptop) -> None:
+    server = Wireguard(laptop.world)
+    server.config.write_text(server.config.read_text().replace(f"{GATEWAY}:", "vpn.example:"))
+    laptop.profile("10-office", f'tunnels = ["office"]\n{MATCH}{server.tunnel_toml("office")}')
