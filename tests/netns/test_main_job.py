@@ -203,3 +203,27 @@ def test_the_hooks_of_one_network_end_before_those_of_the_next_begin(laptop: Lap
         "preup other",
         "postup other",
     ]
+
+
+def test_a_configuration_that_broke_after_a_crash_does_not_keep_what_is_left(laptop: Laptop) -> None:
+    """Nobody else may come to undo it: a service manager gives up on a daemon that does not start."""
+    office_profile(laptop, Sshd(laptop.world))
+    before = laptop.picture()
+    laptop.start()
+    laptop.wait_for("office", "up")
+
+    laptop.kill()
+    laptop.profile("10-office", "tunnels = [\n")
+    code, said = laptop.ask("run")
+
+    assert code == 1
+    assert "/etc/autovpn/profiles/10-office.toml" in said
+    assert laptop.picture() == before
+
+
+def test_an_interface_that_is_no_uplink_keeps_nobody_waiting(laptop: Laptop) -> None:
+    laptop.start()
+
+    reply = laptop.request("hook", event="postup", interface="lo", wait=30.0)
+
+    assert reply["message"] == "lo does not count as an uplink, so there is nothing to do"
