@@ -53,7 +53,7 @@ async def test_a_wish_is_applied_and_said() -> None:
     assert made.backend.applied == [WISH]
     assert standing is not None
     assert (standing.backend, standing.in_force) == ("file", True)
-    assert "dns.backend = file" in standing.why
+    assert "dns.backend = file" in standing.standing
 
 
 async def test_a_back_end_that_this_version_lacks_is_refused_and_said() -> None:

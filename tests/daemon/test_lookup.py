@@ -1,0 +1,116 @@
+"""Looking up far ends: one look-up an attempt, given up with it, and the last good answer where nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+
+from autovpn.core.network import IPAddress
+from autovpn.core.supervise import Broke, Resolved, TunnelEvent
+from autovpn.core.tunnel import FailureClass, PinnedEndpoint, TunnelSpec, VpncSettings
+from autovpn.core.wanted import TunnelKey
+from autovpn.daemon.lookup import Lookups
+from autovpn.errors import SystemFault
+from tests.core.builders import ssh
+
+KEY = ("campus", "office")
+SPEC = ssh("office", host="vpn.example")
+BOTH = (ip_address("203.0.113.1"), ip_address("2001:db8::1"))
+
+
+class Names:
+    """A resolver that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.answer: tuple[IPAddress, ...] | Exception = BOTH
+        self.asked: list[tuple[str, str, tuple[str, ...], float]] = []
+        self.let = asyncio.Event()
+        self.let.set()
+        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
+        self.told: asyncio.Queue[tuple[TunnelKey, str, int, TunnelEvent]] = asyncio.Queue()
+        self.lookups = Lookups(self.resolve, self.servers, lambda *news: self.told.put_nowait(news))
+
+    async def resolve(self, host: str, device: str, servers: Sequence[str], deadline: float) -> tuple[IPAddress, ...]:
+        self.asked.append((host, device, tuple(servers), deadline))
+        self.begun.set()
+        try:
+            await self.let.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def servers(self) -> tuple[str, ...]:
+        return ("192.0.2.53",)
+
+    async def ask(self, attempt: int = 1, spec: TunnelSpec = SPEC) -> TunnelEvent:
+        """Ask for one attempt and return what it was told."""
+        self.lookups.want([((KEY, "1-abc", attempt), spec, "wlan0")])
+        key, instance, number, event = await self.told.get()
+        assert (key, instance, number) == (KEY, "1-abc", attempt)
+        return event
+
+
+async def test_names_are_asked_through_the_uplink_and_its_own_resolvers() -> None:
+    names = Names()
+
+    assert await names.ask() == Resolved((PinnedEndpoint(BOTH[0], 22, "tcp"),))
+    assert names.asked == [("vpn.example", "wlan0", ("192.0.2.53",), SPEC.connect_timeout / 2)]
+
+
+async def test_every_attempt_takes_the_next_address_and_begins_again() -> None:
+    names = Names()
+    pins = [await names.ask(attempt) for attempt in (1, 2, 3)]
+
+    assert [event.endpoints[0].address for event in pins if isinstance(event, Resolved)] == [BOTH[0], BOTH[1], BOTH[0]]
+
+
+async def test_every_far_end_of_a_tunnel_is_looked_up() -> None:
+    spec = replace(SPEC, type="vpnc", settings=VpncSettings("x", "vpn.example"))
+    event = await Names().ask(spec=spec)
+
+    assert event == Resolved(tuple(PinnedEndpoint(BOTH[0], port, "udp") for port in (500, 4500)))
+
+
+async def test_one_attempt_asks_once_however_often_the_loop_looks() -> None:
+    names = Names()
+    for _ in range(5):
+        names.lookups.want([((KEY, "1-abc", 1), SPEC, "wlan0")])
+    await names.told.get()
+    names.lookups.want([((KEY, "1-abc", 1), SPEC, "wlan0")])
+    await asyncio.sleep(0)
+
+    assert len(names.asked) == 1
+
+
+async def test_what_no_attempt_waits_for_is_given_up() -> None:
+    names = Names()
+    names.let.clear()
+    names.lookups.want([((KEY, "1-abc", 1), SPEC, "wlan0")])
+    await names.begun.wait()
+    names.lookups.want([])
+    await names.cancelled.wait()
+
+    assert names.told.empty()
+
+
+async def test_a_name_that_nobody_knows_breaks_the_attempt() -> None:
+    names = Names()
+    names.answer = SystemFault("vpn.example: no such name")
+    event = await names.ask()
+
+    assert isinstance(event, Broke)
+    assert (event.failure.kind, event.failure.words) == (FailureClass.NAME, "vpn.example: no such name")
+    assert 0.75 <= event.jitter <= 1.25
+
+
+async def test_where_nobody_answers_the_last_good_answer_holds() -> None:
+    names = Names()
+    first = await names.ask(1)
+    names.answer = SystemFault("timed out")
+
+    assert await names.ask(3) == first

@@ -1,0 +1,154 @@
+"""Running tunnels: a driver's word reaches the loop, its faults stay its own, and a dead one is known as such."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autovpn.core.driving import Failed
+from autovpn.core.profile import Key
+from autovpn.core.steps import Step, StepKey, StepKind, TunnelValue
+from autovpn.core.supervise import Broke
+from autovpn.core.tunnel import FailureClass, TunnelPhase
+from autovpn.errors import StepFailed, SystemFault
+from tests.core.builders import cable, connect, on, policy, wifi
+from tests.daemon import fake_kernel
+from tests.daemon.fake_kernel import Daemon, Story
+
+RULES = policy(connect("campus", is_default=True), connect("desk", on(Key.INTERFACE, "eth9")))
+KEY: StepKey = (StepKind.TUNNEL, "campus", "campus-tunnel")
+
+
+def play(folder: Path, story: Story) -> None:
+    fake_kernel.play(folder, story, RULES)
+
+
+async def up(daemon: Daemon) -> Step:
+    """Bring the campus up, and return the step of its tunnel."""
+    await daemon.begin(wifi())
+    await daemon.until_phase(TunnelPhase.UP)
+    return next(step for step in daemon.loop.plans.applied() if step.kind is StepKind.TUNNEL)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (SystemFault("the socket is gone"), "the socket is gone"),
+        (KeyError("surprise"), "autovpn's own fault: KeyError: 'surprise'"),
+    ],
+)
+def test_a_fault_of_a_driver_is_that_tunnels_failure_and_never_the_daemons(
+    tmp_path: Path, fault: Exception, words: str
+) -> None:
+    async def story(daemon: Daemon) -> None:
+        await up(daemon)
+        daemon.driver.raising = fault
+        told: list[object] = []
+        fold = daemon.loop.tunnels.tell
+
+        def listen(key: Any, event: Any, now: float) -> None:  # noqa: ANN401 - passed on as it is
+            told.append(event)
+            fold(key, event, now)
+
+        daemon.loop.tunnels.tell = listen  # type: ignore[method-assign]
+        await daemon.see(cable())
+        await daemon.until(lambda: any(isinstance(event, Broke) for event in told))
+        (broke,) = [event for event in told if isinstance(event, Broke)]
+        assert (broke.failure.kind, broke.failure.words) == (FailureClass.LOCAL, words)
+        daemon.driver.raising = None
+        await daemon.until_phase(TunnelPhase.UP)
+
+    play(tmp_path, story)
+
+
+def test_a_tunnel_that_broke_hears_and_says_nothing_more(tmp_path: Path) -> None:
+    async def story(daemon: Daemon) -> None:
+        daemon.driver.answers = [(Failed(FailureClass.AUTH, "no"),)]
+        await daemon.begin(wifi())
+        await daemon.until_phase(TunnelPhase.FAILED)
+        assert daemon.driver.uplinks == []
+        assert not daemon.sessions.passes_packets("campus")
+
+    play(tmp_path, story)
+
+
+def test_a_tunnel_passes_packets_from_its_ready_to_its_end(tmp_path: Path) -> None:
+    async def story(daemon: Daemon) -> None:
+        await up(daemon)
+        assert daemon.sessions.passes_packets("campus")
+        assert not daemon.sessions.passes_packets("other")
+        await daemon.ask("down")
+        assert not daemon.sessions.passes_packets("campus")
+
+    play(tmp_path, story)
+
+
+def test_what_is_known_of_a_tunnel_is_in_the_journal(tmp_path: Path) -> None:
+    async def story(daemon: Daemon) -> None:
+        await up(daemon)
+        (entry,) = [entry for entry in daemon.loop.machine.runner.applied if entry.key == KEY]
+        (index,) = [index for index, link in daemon.machine.links.items() if link.alias]
+        assert isinstance(entry.receipt, dict)
+        assert (entry.receipt["index"], entry.receipt["device"]) == (index, "av-campus-tunne")
+        assert daemon.machine.links[index].alias == entry.receipt["alias"]
+
+    play(tmp_path, story)
+
+
+class TestAlive:
+    """Whether a tunnel of another daemon is still there: its process by its start time, its device by its index."""
+
+    @pytest.mark.parametrize(
+        ("receipt", "alive"),
+        [
+            ({"pid": None, "start_time": None, "index": None}, True),
+            ({"pid": None, "start_time": None, "index": 2}, True),
+            ({"pid": None, "start_time": None, "index": 999}, False),
+            ({"pid": 1, "start_time": 0, "index": 2}, False),
+        ],
+    )
+    def test_it_is_when_all_that_it_had_is(self, tmp_path: Path, receipt: dict[str, Any], *, alive: bool) -> None:
+        async def story(daemon: Daemon) -> None:
+            await daemon.begin(wifi())
+            assert await daemon.sessions.is_alive("nonce", receipt) is alive
+
+        play(tmp_path, story)
+
+    @pytest.mark.parametrize("index", [999, None])
+    def test_one_that_is_dead_counts_as_lost_until_it_is_started_or_stopped(
+        self, tmp_path: Path, index: int | None
+    ) -> None:
+        async def story(daemon: Daemon) -> None:
+            step = await up(daemon)
+            receipt = {"nonce": "n", "pid": 1, "start_time": 0, "device": "x", "index": index}
+            assert not await daemon.sessions.adopt(step, receipt, None)
+            assert daemon.sessions.lost() == {KEY}
+            await daemon.sessions.stop(KEY, "nonce", None)
+            assert daemon.sessions.lost() == frozenset()
+
+        play(tmp_path, story)
+
+
+def test_a_record_that_names_no_tunnel_or_an_unknown_type_cannot_be_started(tmp_path: Path) -> None:
+    async def story(daemon: Daemon) -> None:
+        step = await up(daemon)
+        with pytest.raises(StepFailed, match="does not say which tunnel"):
+            await daemon.sessions.start(replace(step, context=None), "nonce")
+        spec = RULES.profiles[0].tunnels[0]
+        with pytest.raises(StepFailed, match="no driver for tunnels of type carrier-pigeon"):
+            await daemon.sessions.start(replace(step, context=replace(spec, type="carrier-pigeon")), "nonce")
+
+    play(tmp_path, story)
+
+
+def test_news_for_a_tunnel_that_does_not_run_are_for_nobody(tmp_path: Path) -> None:
+    async def story(daemon: Daemon) -> None:
+        step = await up(daemon)
+        assert isinstance(step.value, TunnelValue)
+        await daemon.sessions.amend(replace(step, object="other"))
+        assert daemon.driver.uplinks == []
+
+    play(tmp_path, story)
