@@ -13,7 +13,7 @@ import pytest
 
 from autovpn.config.model import ConditionsTable
 from autovpn.tunnels.drivers import DRIVERS
-from tests.config.conftest import WG_QUICK, Etc
+from tests.config.conftest import WG_QUICK, WG_QUICK_FULL, Etc
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

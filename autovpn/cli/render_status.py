@@ -107,6 +107,9 @@ def _activation(activation: Dict, *, named: bool = True) -> Iterator[Row]:
         yield Row("", activation["reason"])
     if activation["open"]:
         yield Row("", "NOT PROTECTED: every tunnel has failed, so traffic leaves in clear", Tone.BAD)
+    if activation["names_in_clear"]:
+        why = "NAMES NOT PROTECTED: no DNS is in force for this tunnel, so the uplink's resolver is asked in clear"
+        yield Row("", why, Tone.BAD)
     for tunnel in activation["tunnels"]:
         if tunnel["name"] == activation["tunnel"] or tunnel["phase"] != "rest":
             yield from _tunnel(tunnel)

@@ -12,6 +12,7 @@ from autovpn.core.network import Grade
 from autovpn.core.profile import Action, Condition, Key, Profile
 from autovpn.core.shadow import shadows
 from autovpn.core.snapshot import LinkType
+from autovpn.core.tunnel import RouteMode
 
 _WIRELESS = frozenset({Key.SSID, Key.SSID_HEX, Key.SSID_GLOB, Key.BSSID, Key.SECURITY})
 
@@ -50,6 +51,20 @@ def advise_on_trust(profile: Profile, context: Context) -> None:
 def _is_never_wifi(profile: Profile) -> bool:
     types = [condition for condition in profile.conditions if condition.key is Key.INTERFACE_TYPE]
     return any((LinkType.WIFI in condition.wanted) is condition.negated for condition in types)
+
+
+def advise_on_dns(profile: Profile, context: Context) -> None:
+    """Say when all traffic goes through a tunnel but names do not: routers are asked on the link, in clear."""
+    if not profile.wants_tunnel or profile.dns.file is not None:
+        return
+    full = [number for number, tunnel in enumerate(profile.tunnels) if tunnel.routes.mode is RouteMode.FULL]
+    silent = [number for number in full if not profile.tunnels[number].may_push_dns]
+    what = "all traffic goes through {}, but names are asked in clear of the uplink's resolver"
+    if profile.dns.servers is None and silent:
+        name = profile.tunnels[silent[0]].name
+        context.warn(("tunnels", silent[0]), what.format(f"'{name}'"), "set servers in [dns]")
+    elif profile.dns.servers == () and full:
+        context.note(("dns", "servers"), what.format("the tunnel"))
 
 
 def advise_on_conditions(profile: Profile, context: Context) -> None:

@@ -12,6 +12,7 @@ from autovpn.config.report import quoted
 from autovpn.core.escape import show_text
 from autovpn.core.profile import Event, Hook, OnFail
 
+_NOT_RUN = "nothing finds captive portals in this version, so it is never run"
 _LEFTOVERS = ("~", ".bak", ".orig", ".rej", ".dpkg-old", ".dpkg-new", ".dpkg-dist", ".rpmsave", ".rpmnew")
 
 
@@ -27,6 +28,8 @@ def _listed(number: int, table: HookTable, context: Context, timeout: float) -> 
         context.warn((*key, "user"), f"there is no user {quoted(table.user)}", "name an existing one")
     if table.on_fail == "abort" and table.on != "preup":
         context.warn((*key, "on_fail"), f"nothing can be aborted at {table.on}", "only preup can stop a start")
+    if table.on == Event.PORTAL.value:
+        context.note((*key, "on"), _NOT_RUN)
     return Hook(
         event=Event(table.on),
         run=tuple(table.run),
@@ -61,6 +64,8 @@ def _lying(path: Path, event: Event, context: Context, timeout: float) -> Hook |
         what, meant = problem
         context.report.warn(show_text(str(path)), f"is not run: {what}", meant)
         return None
+    if event is Event.PORTAL:
+        context.report.note(show_text(str(path)), _NOT_RUN)
     return Hook(event=event, run=(str(path),), timeout=timeout)
 
 

@@ -30,6 +30,9 @@ from autovpn.errors import Refused
 
 DIRECTORY = Path("/etc/autovpn")
 
+BUILT_BACKENDS = frozenset({"auto", "file"})
+"""The values of `dns.backend` that mean something yet; the others are reserved."""
+
 _ORDER = re.compile(r"[0-9]+-")
 _File = TypeVar("_File", bound=Table)
 
@@ -102,7 +105,13 @@ class _Load:
         if not os.path.lexists(path):
             return MainFile()
         document = self._document(path)
-        return (self._validated(document, MainFile) if document else None) or MainFile()
+        main = self._validated(document, MainFile) if document else None
+        if document is None or main is None:
+            return MainFile()
+        if main.dns.backend not in BUILT_BACKENDS:
+            what = f"the back end '{main.dns.backend}' is not in this version"
+            self._context(document).refuse(("dns", "backend"), what, 'use "auto" or "file"')
+        return main
 
     def _profile_paths(self) -> Iterator[Path]:
         folder = self.root / "profiles"
@@ -223,6 +232,7 @@ class _Load:
         for profile in profiles:
             if len(profile.tunnels) == wanted[profile.name]:  # else its tunnels are the trouble, and told already
                 advice.advise_on_trust(profile, contexts[profile.name])
+                advice.advise_on_dns(profile, contexts[profile.name])
             advice.advise_on_conditions(profile, contexts[profile.name])
         advice.advise_on_shadows(profiles, contexts)
         advice.advise_on_look_alikes(profiles, contexts)

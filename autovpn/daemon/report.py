@@ -73,7 +73,7 @@ def status(
     decision: Decision, snapshot: Snapshot, policy: Policy, applied: Iterable[Step], extra: StatusExtra
 ) -> Report:
     """Return how everything stands now."""
-    view = _View(decision, snapshot, policy, tuple(applied), extra.now, extra.unfinished)
+    view = _View(decision, snapshot, policy, tuple(applied), extra)
     activations = [view.activation(activation) for activation in decision.activations]
     return {
         "version": extra.version,
@@ -124,8 +124,12 @@ class _View:
     snapshot: Snapshot
     policy: Policy
     applied: tuple[Step, ...]
-    now: float
-    unfinished: frozenset[StepKey]
+    extra: StatusExtra
+
+    @property
+    def now(self) -> float:
+        """Return the time of this status."""
+        return self.extra.now
 
     def until(self, moment: float | None) -> float | None:
         """Return the seconds that are left until a moment."""
@@ -169,27 +173,30 @@ class _View:
         current = current_tunnel(activation, profile, self.snapshot.tunnels)
         steps = [step for step in self.applied if step.activation == activation.profile]
         ride = self.decision.memory.ride(activation.profile)
+        state = self._state(activation, profile, current, steps)
+        wishes = [step.value.wish for step in steps if isinstance(step.value, DnsValue)]
         return {
             "profile": activation.profile,
             "source": profile.source,
             "uplink": activation.uplink_name,
             "role": activation.role.value,
-            "state": self._state(activation, profile, current, steps),
+            "state": state,
             "reason": activation.reason,
             "since": self.now - activation.since,
             "lingering": activation.lingering,
             "open": self._is_open(activation, profile, current),
+            "names_in_clear": state == "up" and _is_full(current) and not (wishes and self._dns_is_in_force()),
             "lowering": bool(ride and ride.lower_since is not None),
             "tunnel": current.name if current and activation.runs else None,
             "tunnels": [self._tunnel(profile, spec) for spec in profile.tunnels],
-            "dns": [server for step in steps if isinstance(step.value, DnsValue) for server in step.value.wish.servers],
+            "dns": [server for wish in wishes for server in wish.servers],
             "steps": [str(step) for step in sorted(steps, key=lambda step: step.rank)],
         }
 
     def _state(self, activation: Activation, profile: Profile, current: TunnelSpec | None, steps: list[Step]) -> str:
         if activation.role in (Role.STANDBY, Role.BLOCKED):
             return str(activation.role.value)
-        complete = any(step.kind is StepKind.POSTUP and step.key not in self.unfinished for step in steps)
+        complete = any(step.kind is StepKind.POSTUP and step.key not in self.extra.unfinished for step in steps)
         if current is None:
             return "up" if complete else "starting"
         state = self.snapshot.tunnels.get((profile.name, current.name), TunnelState())
@@ -197,9 +204,12 @@ class _View:
             return "finishing"
         return TUNNEL_WORDS[state.phase]
 
+    def _dns_is_in_force(self) -> bool:
+        return self.extra.dns is None or self.extra.dns.in_force
+
     def _is_open(self, activation: Activation, profile: Profile, current: TunnelSpec | None) -> bool:
         """Report whether traffic that should be in a tunnel leaves in clear, since the last tunnel has given up."""
-        full = any(spec.routes.mode is RouteMode.FULL for spec in profile.tunnels)
+        full = any(map(_is_full, profile.tunnels))
         if current is None or not activation.runs or not full:
             return False
         return self.snapshot.tunnels.get((profile.name, current.name), TunnelState()).phase is TunnelPhase.FAILED
@@ -243,3 +253,7 @@ class _View:
             "tunnel": override.tunnel,
             "seconds_left": self.until(override.until),
         }
+
+
+def _is_full(tunnel: TunnelSpec | None) -> bool:
+    return tunnel is not None and tunnel.routes.mode is RouteMode.FULL

@@ -22,6 +22,9 @@ AllowedIPs = 10.20.0.0/24
 Endpoint = vpn.example:51820
 """
 
+WG_QUICK_FULL = WG_QUICK.replace("10.20.0.0/24", "0.0.0.0/0, ::/0").replace("[Peer]", "DNS = 10.97.0.1\n[Peer]")
+"""One that takes all traffic, and the names with it."""
+
 
 def machine() -> Environment:
     """Return a machine that has everything."""

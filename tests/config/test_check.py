@@ -267,6 +267,55 @@ def test_a_wrong_main_file_is_told_beside_the_profiles(etc: Etc) -> None:
     )
 
 
+@pytest.mark.parametrize("backend", ["resolved", "networkmanager", "resolvconf"])
+def test_a_dns_back_end_that_is_not_built_yet_is_refused_and_not_silently_replaced(etc: Etc, backend: str) -> None:
+    etc.write("autovpn.toml", f'[dns]\nbackend = "{backend}"\n')
+    assert f"autovpn.toml:2: dns.backend: the back end '{backend}' is not in this version" in etc.problems()[0]
+    assert etc.load().policy is None
+
+
+FULL = 'host = "vpn.example"\naddress = "10.98.0.2/30"\nroutes = { mode = "full" }\n'
+FULL_SSH = f'tunnels = ["home"]\n{CAFE}[tunnel.home]\ntype = "openssh"\n{FULL}'
+IN_CLEAR = "names are asked in clear of the uplink's resolver"
+
+
+def test_a_full_tunnel_that_brings_no_dns_is_a_problem_until_the_profile_names_servers(etc: Etc) -> None:
+    etc.profile(FULL_SSH)
+    (problem,) = etc.problems()
+    assert problem.startswith("profiles/10-test.toml:1: tunnels: all traffic goes through 'home'")
+    assert IN_CLEAR in problem
+    assert etc.load().policy is not None
+    for dns in ('servers = ["10.0.0.1"]', 'file = "resolv.conf"'):
+        etc.write("profiles/resolv.conf", "nameserver 10.0.0.1\n", 0o644)
+        etc.profile(FULL_SSH + f"[dns]\n{dns}\n")
+        assert etc.problems() == []
+    etc.profile(FULL_SSH + "[dns]\nservers = []\n")
+    assert etc.problems() == []
+    assert [note for note in etc.notes() if IN_CLEAR in note]
+
+
+@pytest.mark.parametrize(("dns", "wrong"), [("DNS = 10.0.0.1\n", False), ("", True)])
+def test_a_full_wg_quick_file_brings_its_dns_or_is_a_problem(etc: Etc, dns: str, wrong: bool) -> None:
+    text = WG_QUICK.replace("10.20.0.0/24", "0.0.0.0/0").replace("[Peer]", f"{dns}[Peer]")
+    etc.write("wg.conf", text)
+    etc.profile(f'tunnels = ["w"]\n{CAFE}[tunnel.w]\ntype = "wireguard"\nconfig = "wg.conf"\n')
+    assert [IN_CLEAR in problem for problem in etc.problems()] == [True] * wrong
+
+
+def test_a_split_tunnel_may_leave_names_alone(etc: Etc) -> None:
+    etc.profile(FULL_SSH.replace('"full"', '"split", include = ["10.0.0.0/8"]'))
+    assert etc.problems() == []
+
+
+def test_hooks_of_captive_portals_are_said_not_to_run(etc: Etc) -> None:
+    etc.profile('tunnels = ["home"]\n' + CAFE + '[[hooks]]\non = "portal"\nrun = ["true"]\n' + SSH)
+    etc.write("hooks/portal.d/login", "#!/bin/sh\n", 0o755)
+    etc.policy()
+    listed, lying = sorted(note for note in etc.notes() if "captive portals" in note)
+    assert "hooks/portal.d/login" in listed
+    assert "profiles/10-test.toml:5: hooks.on: nothing finds captive portals in this version" in lying
+
+
 def test_a_shadowed_profile_is_named_with_what_shadows_it(etc: Etc) -> None:
     etc.profile('tunnels = ["home"]\n[match]\ninterface_type = ["any"]\n' + SSH, "10-all.toml")
     etc.profile('tunnels = ["home"]\n[match]\ninterface_type = ["wifi"]\nssid = ["cafe"]\n', "20-cafe.toml")

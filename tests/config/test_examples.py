@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from autovpn.core.tunnel import RouteMode
-from tests.config.conftest import WG_QUICK, Etc
+from tests.config.conftest import WG_QUICK, WG_QUICK_FULL, Etc
 
 EXAMPLES = Path(__file__).parents[2] / "profiles"
 
 NAMED = {
     "vpnc/wlan.conf": "IPSec gateway vpn.campus.example\nIPSec ID students\nIPSec secret x\nXauth username me\n",
     "wireguard/lab.conf": WG_QUICK,
-    "wireguard/wg0.conf": WG_QUICK.replace("10.20.0.0/24", "0.0.0.0/0, ::/0"),
+    "wireguard/wg0.conf": WG_QUICK_FULL,
     "autovpn/keys/home-ssh": "key",
     "autovpn/keys/known_hosts": "vpn.example ssh-ed25519 AAAA",
     "autovpn/keys/ssh_config": "Host jump\n  HostName jump.example\n",

@@ -24,6 +24,7 @@ from autovpn.core.tunnel import (
 from tests.config.conftest import WG_QUICK, Etc
 
 CAFE = '[match]\nssid = ["cafe"]\n'
+DNS = '[dns]\nservers = ["10.97.0.1"]\n'
 SSH = '[tunnel.home]\ntype = "openssh"\nhost = "vpn.example"\nsocks = "1080"\n'
 
 
@@ -173,7 +174,7 @@ def test_a_wireguard_tunnel_comes_from_its_file(etc: Etc) -> None:
 @pytest.mark.parametrize("everything", ["0.0.0.0/0", "::/0"])
 def test_a_peer_that_carries_everything_makes_a_full_tunnel(etc: Etc, everything: str) -> None:
     etc.write("wg0.conf", WG_QUICK.replace("10.20.0.0/24", everything))
-    etc.profile('tunnels = ["wg"]\n[tunnel.wg]\ntype = "wireguard"\nconfig = "wg0.conf"\n' + CAFE)
+    etc.profile('tunnels = ["wg"]\n[tunnel.wg]\ntype = "wireguard"\nconfig = "wg0.conf"\n' + CAFE + DNS)
     assert etc.policy().profiles[0].tunnels[0].routes.mode is RouteMode.FULL
 
 

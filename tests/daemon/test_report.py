@@ -8,6 +8,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
+from autovpn.cli.paint import plain
+from autovpn.cli.render_status import render_status
 from autovpn.core.decide import Decision, decide
 from autovpn.core.diff import Amend, Do, Plan, Undo, diff
 from autovpn.core.dnschoice import DnsWish
@@ -194,6 +196,29 @@ def test_a_retry_is_announced() -> None:
 def test_a_full_tunnel_that_gave_up_is_said_to_leave_traffic_open(told: tuple[TunnelEvent, ...], is_open: bool) -> None:
     policy = Policy((replace(CAMPUS, tunnels=(FULL,)),))
     assert only(reported(policy, told=told), "activations")["open"] is is_open
+
+
+DNS_FAILED = DnsStanding("file", in_force=False)
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "facts", "extra", "in_clear"),
+    [
+        (FULL, FACTS, EXTRA, False),
+        (FULL, replace(FACTS, dns=()), EXTRA, True),
+        (SSH, replace(FACTS, dns=()), EXTRA, False),
+        (FULL, FACTS, replace(EXTRA, dns=DNS_FAILED), True),
+        (FULL, FACTS, replace(EXTRA, dns=replace(DNS_FAILED, in_force=True)), False),
+    ],
+)
+def test_a_running_full_tunnel_without_dns_in_force_is_said_to_leave_names_in_clear(
+    tunnel: TunnelSpec, facts: Facts, extra: StatusExtra, in_clear: bool
+) -> None:
+    policy = Policy((replace(CAMPUS, tunnels=(tunnel,)),))
+    report = reported(policy, told=(Resolved((PIN,)), BecameReady(facts)), extra=extra)
+    assert only(report, "activations")["names_in_clear"] is in_clear
+    shown = plain(render_status(report))
+    assert ("NAMES NOT PROTECTED" in shown) is in_clear
 
 
 def test_a_profile_without_tunnels_is_up_once_its_hooks_ran() -> None:
