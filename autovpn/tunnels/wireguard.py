@@ -82,6 +82,7 @@ class WireguardState(Attempt):
 
     `configured` says that it has its keys and peers, and `keys` holds them until then; `pause` is the next one between
     two looks; `met` is the time of the last handshake that was found at adoption; `unread` the beginning of an answer.
+    `asked` says that wireguard-go owes an answer, and `waiting` holds the requests that come after it.
     """
 
     keys: Keys | None = None
@@ -91,6 +92,8 @@ class WireguardState(Attempt):
     recovered: Recovered | None = None
     met: float | None = None
     unread: Secret = Secret(b"")  # noqa: RUF009 - it is immutable
+    asked: bool = False
+    waiting: tuple[Send, ...] = ()
 
 
 class WireguardDriver:
@@ -122,25 +125,43 @@ class WireguardDriver:
 
     def feed(self, state: WireguardState, event: DriverEvent, now: float) -> Step[WireguardState]:
         """Take what the kernel or wireguard-go says."""
-        if end := at_its_end(state, event, now):
-            return end
-        match event:
-            case DeviceCreated() | DeviceRefused() | LinkAppeared() | LinkVanished() if (
-                event.name == state.launch.spec.device
-            ):
-                return _device(state, event, now)
-            case Opened() | Received() | Closed() if event.channel == CHANNEL:
-                return _channel(state, event, now)
-            case WireguardStatus(age=age):
-                return _looked(state, age, changed=False, now=now)
-            case Tick():
-                return _tick(state, now)
-            case UplinkChanged():
-                return _uplink_changed(state, event)
-            case Line() | Exited():
-                return _program(state, event)
-            case _:
-                return state, ()
+        return at_its_end(state, event, now) or _in_turn(*_take(state, event, now))
+
+
+def _take(state: WireguardState, event: DriverEvent, now: float) -> Step[WireguardState]:
+    match event:
+        case DeviceCreated() | DeviceRefused() | LinkAppeared() | LinkVanished() if (
+            event.name == state.launch.spec.device
+        ):
+            return _device(state, event, now)
+        case Opened() | Received() | Closed() if event.channel == CHANNEL:
+            return _channel(state, event, now)
+        case WireguardStatus(age=age):
+            return _looked(state, age, changed=False, now=now)
+        case Tick():
+            return _tick(state, now)
+        case UplinkChanged():
+            return _uplink_changed(state, event)
+        case Line() | Exited():
+            return _program(state, event)
+        case _:
+            return state, ()
+
+
+def _in_turn(state: WireguardState, actions: tuple[Action, ...]) -> Step[WireguardState]:
+    """Hold back each request until the one before it is answered.
+
+    While wireguard-go takes settings it reads ahead, and loses the requests that have arrived behind them (the
+    bufio.Scanner of IpcSetOperation, device/uapi.go).
+    """
+    passed: list[Action] = []
+    for action in actions:
+        if isinstance(action, Send) and state.asked:
+            state = replace(state, waiting=(*state.waiting, action))
+        else:
+            state = replace(state, asked=state.asked or isinstance(action, Send))
+            passed.append(action)
+    return state, tuple(passed)
 
 
 def _device(
@@ -166,6 +187,7 @@ def _channel(state: WireguardState, event: Opened | Received | Closed, now: floa
         case Received(data=data):
             return _received(state, data, now)
         case Opened():
+            state = replace(state, asked=False, waiting=())
             return (state, _query(state)) if state.configured else _configure(state, now)
         case Closed():
             # A tunnel that can't be told of another uplink is no good, though it may still pass packets.
@@ -213,6 +235,8 @@ def _received(state: WireguardState, data: bytes, now: float) -> Step[WireguardS
     answers, rest = uapi.answers(state.unread.reveal() + data)
     state = replace(state, unread=Secret(rest))
     actions: tuple[Action, ...] = ()
+    if answers:
+        actions, state = state.waiting, replace(state, asked=False, waiting=())
     for answer in answers:
         if answer.error:
             return give_up(state, FailureClass.LOCAL, f"wireguard-go refused its settings (errno {answer.error})")

@@ -275,12 +275,26 @@ def test_a_wireguard_go_that_ends_is_lost() -> None:
 
 def test_an_uplink_that_changes_sends_a_packet_at_once_and_points_at_the_new_address() -> None:
     play = on_program()
-    play.feed(listing(EPOCH))
+    play.feed(listing(EPOCH), ACCEPTED)
     moved = (PinnedEndpoint(IPv4Address("192.0.2.7"), 51820, "udp"),)
-    actions = play.feed(UplinkChanged(UPLINK, moved))
+    actions = play.feed(UplinkChanged(UPLINK, moved), ACCEPTED, ACCEPTED)
     assert keepalives(actions) == [0, 25, 0]
     assert all(b"endpoint=192.0.2.7:51820\n" in action.data.reveal() for action in actions if isinstance(action, Send))
     assert play.news == [Ready(FACTS)]
+
+
+def test_wireguard_go_is_asked_for_one_thing_at_a_time() -> None:
+    """While it takes settings it loses a request that has arrived behind them."""
+    play = Play(launch("wireguard")).start()
+    (settings, *_) = play.feed(UNSUPPORTED, APPEARED, Opened("uapi"))[-3:]
+    assert isinstance(settings, Send)
+
+    early = play.feed(Tick(), UplinkChanged(UPLINK, ()), Tick())
+    assert not [action for action in early if isinstance(action, Send)]
+
+    expected = [rb"get=1\n", rb"keepalive_interval=0\n", rb"keepalive_interval=25\n", rb"get=1\n"]
+    for answer, request in zip([ACCEPTED, listing(0), ACCEPTED, ACCEPTED], expected, strict=True):
+        assert re.search(request, only(Send, play.feed(answer)).data.reveal())
 
 
 def test_an_address_that_does_not_resolve_any_more_keeps_the_last_good_one() -> None:
@@ -330,7 +344,7 @@ def test_a_running_tunnel_with_an_old_handshake_shakes_hands_again_first(pid: in
         if pid
         else (WireguardStatus(200.0, 1, 1), WireguardStatus(0.1, 1, 1))
     )
-    provoked = play.feed(Opened("uapi"), old) if pid else play.feed(old)
+    provoked = play.feed(Opened("uapi"), old, ACCEPTED, ACCEPTED) if pid else play.feed(old)
     assert keepalives(provoked) == [0, 25]
     assert play.news == []
     assert keepalives(play.feed(old)) == []
