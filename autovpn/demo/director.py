@@ -64,7 +64,7 @@ class Story:
         self.networks.plug_in(CAMPUS)
         self.timeline.event("the cable is plugged in", f"{CAMPUS.laptop}, gateway {CAMPUS.router}")
         answers = self.networks.ping(OFFICE, count=1)
-        self.claim("the office does not answer", answers.words, held=answers.sent > 0 and not answers.received)
+        self.claim("the office does not answer", answers.words, held=answers.refused and not answers.received)
         self.networks.unplug()
         self._show_resolv_conf("before")
 
@@ -191,7 +191,7 @@ def _answered() -> int:
 def _finish(ping: subprocess.Popen[bytes]) -> Answers:
     ping.send_signal(signal.SIGINT)
     ping.wait(5.0)
-    return Answers.of_stream(PINGS.read_text())
+    return Answers.of(PINGS.read_text())
 
 
 def _listing(processes: dict[int, str]) -> str:

@@ -36,7 +36,7 @@ table ip stage {
 """
 
 
-def await_that(condition: Callable[[], object], what: str, deadline: float = 10.0) -> None:
+def await_that(condition: Callable[[], object], what: str, deadline: float = 20.0) -> None:
     """Return as soon as the condition holds.
 
     Raises:
@@ -113,21 +113,16 @@ class Answers:
     sent: int
     received: int
     words: str
+    refused: bool
 
     @classmethod
     def of(cls, output: str) -> Answers:
-        """Read ping's output."""
-        counted = re.search(r"(\d+) packets transmitted, (\d+) received", output)
-        refused = re.search(r"Packet filtered|Network is unreachable|Destination \w+ \w+", output)
-        sent, received = map(int, counted.groups()) if counted else (0, 0)
-        return cls(sent, received, refused.group() if refused else f"{received} of {sent} packets answered")
-
-    @classmethod
-    def of_stream(cls, output: str) -> Answers:
-        """Read the output of a ping that was stopped: what was then still on its way is not lost."""
+        """Read ping's output. What was sent after the last answer may still be on its way, so it is not lost."""
         answered = set(map(int, re.findall(r"bytes from .* icmp_seq=(\d+)", output)))
+        refused = re.search(r"Packet filtered|Network is unreachable|Destination \w+ \w+", output)
         sent = max(answered, default=0)
-        return cls(sent, len(answered), f"{len(answered)} of {sent} packets answered")
+        words = refused.group() if refused else f"{len(answered)} of {sent} packets answered"
+        return cls(sent, len(answered), words, refused=refused is not None)
 
 
 class Networks:
@@ -161,8 +156,8 @@ class Networks:
         self.laptop.ip("address flush dev eth0", "link set eth0 down")
 
     def ping(self, address: str, count: int = 3) -> Answers:
-        """Ping from the laptop; an answer has two seconds."""
-        ping = ("ping", "-n", "-i", "0.02", "-c", str(count), "-W", "2", address)
+        """Ping from the laptop until so many packets were answered, or one was refused, or two seconds are over."""
+        ping = ("ping", "-n", "-i", "0.05", "-c", str(count), "-w", "2", address)
         done = subprocess.run(self.laptop.command(*ping), check=False, capture_output=True, text=True)
         return Answers.of(done.stdout + done.stderr)
 

@@ -11,7 +11,7 @@ from autovpn.demo.namespaces import TICK
 from autovpn.demo.timeline import Timeline
 from autovpn.errors import ControlError, SystemFault
 
-DEADLINE = 10.0
+DEADLINE = 20.0
 """Seconds in which whatever a scene waits for must have happened."""
 
 STATES = {
