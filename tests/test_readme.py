@@ -13,7 +13,7 @@ import pytest
 
 from autovpn.config.model import ConditionsTable
 from autovpn.tunnels.drivers import DRIVERS
-from tests.config.conftest import WG_QUICK, WG_QUICK_FULL, Etc
+from tests.config.conftest import WG_QUICK_FULL, Etc
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,7 +26,7 @@ LINKS = sorted({target for target in re.findall(r"\]\(([^)#]+)\)", README) if ":
 NAMED = {
     "vpnc.conf-wlan": "IPSec gateway vpn.campus.example\nIPSec ID students\nIPSec secret x\nXauth username me\n",
     "resolv.conf-wlan": "nameserver 10.8.0.1\n",
-    "wireguard/wg0.conf": WG_QUICK.replace("10.20.0.0/24", "0.0.0.0/0, ::/0"),
+    "wireguard/wg0.conf": WG_QUICK_FULL,
 }
 
 
