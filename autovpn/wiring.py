@@ -13,7 +13,16 @@ from autovpn.daemon.places import Directories, Observation, Recovery
 if TYPE_CHECKING:
     from autovpn.config.load import Loaded
 
-__all__ = ["Directories", "Observation", "Recovery", "load_configuration", "observe_once", "recover", "run_daemon"]
+__all__ = [
+    "Directories",
+    "Observation",
+    "Recovery",
+    "left_behind",
+    "load_configuration",
+    "observe_once",
+    "recover",
+    "run_daemon",
+]
 
 
 def load_configuration(directory: Path) -> Loaded:
@@ -50,6 +59,17 @@ def observe_once(directories: Directories) -> Observation:
     from autovpn.daemon.assembly import observe
 
     return asyncio.run(observe(directories))
+
+
+def left_behind(directories: Directories) -> tuple[str, ...]:
+    """Return the steps that a daemon which is gone has left on the machine, without changing anything.
+
+    Raises:
+        JournalError: its journal can't be read.
+    """
+    from autovpn.daemon import assembly
+
+    return asyncio.run(assembly.left_behind(directories))
 
 
 def recover(directories: Directories) -> Recovery:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from autovpn.cli.client import NotRunning, ask, complain
-from autovpn.cli.commands import Teaching, config_option, json_option, run_option, say, show
+from autovpn.cli.commands import Teaching, config_option, json_option, run_option, say, show, state_option
 from autovpn.cli.render import render_explain, render_plan
 from autovpn.cli.render_status import render_status
 from autovpn.cli.times import seconds
+from autovpn.errors import JournalError
+
+if TYPE_CHECKING:
+    from autovpn.daemon.places import Directories
 
 LONGEST_OVERRIDE = 366 * 86400.0  # seconds
 WORK = 120.0
@@ -74,11 +79,13 @@ def _explain_alone(config_directory: Path, run_directory: str, uplink: str | Non
 @click.command(cls=Teaching)
 @config_option
 @run_option
+@state_option
 @json_option
-def plan(config_directory: Path, run_directory: str, *, as_json: bool) -> None:
+def plan(config_directory: Path, run_directory: str, state_directory: Path, *, as_json: bool) -> None:
     """Show every change that would be made now, and make none.
 
-    Without a daemon the machine is looked at once, and the plan is what a daemon would begin with.
+    Without a daemon the machine is looked at once, and the plan is what a daemon would begin with on a machine that
+    has nothing of autovpn's on it; what a daemon that is gone has left there is told besides.
 
     Examples:
       autovpn plan
@@ -87,19 +94,31 @@ def plan(config_directory: Path, run_directory: str, *, as_json: bool) -> None:
     try:
         report = ask(run_directory, "plan", {})
     except NotRunning:
-        report = _plan_alone(config_directory, run_directory)
+        report = _plan_alone(config_directory, Path(run_directory), state_directory)
     show(report, render_plan, as_json=as_json)
 
 
-def _plan_alone(config_directory: Path, run_directory: str) -> dict[str, object]:
+def _plan_alone(config: Path, run: Path, state: Path) -> dict[str, object]:
     from autovpn import wiring
     from autovpn.core.diff import diff
     from autovpn.core.wanted import steps_for
     from autovpn.daemon.report_plan import plan as planned
 
     complain("the daemon isn't running; this is what it would begin with")
-    seen = wiring.observe_once(wiring.Directories(config=config_directory, run=Path(run_directory)))
-    return planned(diff((), steps_for(seen.decision, seen.snapshot, seen.policy)))
+    directories = wiring.Directories(config, run, state)
+    seen = wiring.observe_once(directories)
+    report = planned(diff((), steps_for(seen.decision, seen.snapshot, seen.policy)))
+    return {**report, "left_behind": _left_behind(directories)}
+
+
+def _left_behind(directories: Directories) -> list[str]:
+    from autovpn import wiring
+
+    try:
+        return list(wiring.left_behind(directories))
+    except JournalError as error:
+        complain(f"whether a daemon that is gone has left something is not known: {error}")
+        return []
 
 
 @click.command(cls=Teaching)

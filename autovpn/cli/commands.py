@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from inspect import cleandoc
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from autovpn import __version__
 from autovpn.cli.client import RUN_DIRECTORY
@@ -20,7 +22,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-config_option = click.option(
+
+def _existing(context: click.Context, option: click.Parameter, directory: Path) -> Path:
+    """Refuse a folder that was named and isn't there: it is a slip, and no wish for the defaults."""
+    named = context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+    if named and not directory.is_dir():
+        raise click.BadParameter(f"{directory} is not a directory")
+    return directory
+
+
+_config_option = partial(
+    click.option,
     "--config",
     "config_directory",
     type=click.Path(path_type=Path),
@@ -29,6 +41,8 @@ config_option = click.option(
     metavar="DIR",
     help="Where autovpn.toml and profiles/ are.",
 )
+config_option = _config_option(callback=_existing)
+unread_config_option = _config_option()  # recovering works from the records alone, with a lost configuration too
 run_option = click.option(
     "--run-dir",
     "run_directory",

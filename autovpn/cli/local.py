@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from autovpn.cli.commands import Teaching, config_option, json_option, run_option, say, show, state_option
+from autovpn.cli.commands import (
+    Teaching,
+    config_option,
+    json_option,
+    run_option,
+    say,
+    show,
+    state_option,
+    unread_config_option,
+)
 from autovpn.cli.hook import main as hook_main
 from autovpn.cli.render import render_check
 
@@ -44,8 +53,6 @@ def check(config_directory: Path, *, as_json: bool) -> int:
     """
     from autovpn import wiring
 
-    if not config_directory.is_dir() and config_directory != Path("/etc/autovpn"):
-        raise click.BadParameter(f"{config_directory} is not a directory", param_hint="--config")
     loaded = wiring.load_configuration(config_directory)
     report: dict[str, Any] = {
         "ok": not loaded.problems,
@@ -60,7 +67,7 @@ def check(config_directory: Path, *, as_json: bool) -> int:
 
 
 @click.command(cls=Teaching)
-@config_option
+@unread_config_option
 @run_option
 @state_option
 @json_option

@@ -58,9 +58,23 @@ def _conditions(conditions: list[Dict]) -> Table:
 
 def render_plan(report: Dict) -> list[Block]:
     """Return what `autovpn plan` prints: the changes in the order in which they would be made."""
-    changes = report["changes"]
+    return [*_left_behind(report.get("left_behind", [])), *_changes(report["changes"], report.get("left_behind", []))]
+
+
+def _left_behind(steps: list[str]) -> list[Block]:
+    """Return what is told of the steps of a daemon that is gone; a daemon that runs has none."""
+    if not steps:
+        return []
+    count = f"{len(steps)} step{'s' if len(steps) > 1 else ''} of a daemon that is gone"
+    body = [Row("step", step) for step in steps]
+    body.append(Row("to undo", "'autovpn recover' undoes them; a daemon that starts takes over what is still wanted"))
+    return [Block("left behind", count, Tone.WARN, body)]
+
+
+def _changes(changes: list[Dict], left: list[str]) -> list[Block]:
     if not changes:
-        return [Block("nothing to do", "the machine is as it is wanted", Tone.GOOD)]
+        verdict = "nothing is wanted here but to undo that" if left else "the machine is as it is wanted"
+        return [Block("nothing to do", verdict, Tone.GOOD)]
     rows, tones = [], []
     for change in changes:
         sign, tone = SIGNS[change["change"]]

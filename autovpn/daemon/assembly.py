@@ -142,6 +142,13 @@ async def recover(directories: Directories) -> Recovery:
     return Recovery(undone=done.undone, left=(*wrong, *done.complaints, *done.left, *outcome.why))
 
 
+async def left_behind(directories: Directories) -> tuple[str, ...]:
+    """Return the steps that a daemon which is gone has left on the machine; nothing is changed."""
+    journal = await asyncio.to_thread(_journal, directories)
+    await journal.open()
+    return tuple(str(entry.step) for entry in journal.entries)
+
+
 def _backend(directories: Directories, policy: Policy) -> FileBackend:
     return FileBackend(directories.resolv_conf, directories.state, directories.run, on_conflict=policy.dns_on_conflict)
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,7 +66,7 @@ class FileBackend:
 
     async def original(self) -> ResolvConf:
         """Return the machine's own DNS, as it was before us and as others have changed it since."""
-        return await _uncancelled(self._locked, self._original)
+        return await _uncancelled(self._looked, self._original)
 
     async def apply(self, dns: MachineDns) -> Receipt:
         """Put `dns` in force; see `DnsBackend`. Where we yield to another program the receipt says so."""
@@ -218,19 +218,35 @@ class FileBackend:
 
     def _locked(self, work: Callable[[], T], then: str = "it is left as it was") -> T:
         with self._lock():
-            try:
-                return work()
-            except OSError as error:
-                raise StepFailed("dns", f"{error.filename or self._path}: {error.strerror or error}; {then}") from error
+            return self._worded(work, then)
+
+    def _worded(self, work: Callable[[], T], then: str) -> T:
+        try:
+            return work()
+        except OSError as error:
+            raise StepFailed("dns", f"{error.filename or self._path}: {error.strerror or error}; {then}") from error
+
+    def _looked(self, work: Callable[[], T]) -> T:
+        """Read between the changes of others, leaving no trace: where there is no lock to be had nobody is at work."""
+        with ExitStack() as stack:
+            with suppress(OSError):
+                descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                stack.callback(os.close, descriptor)
+                _flock(descriptor)
+            return self._worded(work, "it could not be read")
+
+    @property
+    def _lock_file(self) -> Path:
+        return self._run / "dns.lock"
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Keep other threads and other processes (`autovpn recover`) out."""
         try:
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._run / "dns.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise StepFailed("dns", f"{self._run}/dns.lock: {error.strerror}") from error
+            raise StepFailed("dns", f"{self._lock_file}: {error.strerror}") from error
         try:
             _flock(descriptor)
             yield

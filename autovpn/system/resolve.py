@@ -125,7 +125,8 @@ class _Question:
                 except (OSError, dns.exception.DNSException) as error:
                     faults.append(f"{server}: {error}")
             if len(faults) == len(self._servers):
-                msg = f"{self._host}: no DNS server of {self._device} helps ({'; '.join(faults)}){_advice(self._servers)}"
+                said = "; ".join(faults)
+                msg = f"{self._host}: no DNS server of {self._device} helps ({said}){_advice(self._servers)}"
                 raise Unresolved(msg)
             wait *= 2
 

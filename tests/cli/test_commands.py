@@ -232,14 +232,21 @@ class TestCheck:
             "profiles": ["campus"],
         }
 
-    def test_a_folder_that_is_not_there_is_wrong_usage(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert main(["check", "--config", str(tmp_path / "typo")]) == 2
-        assert "is not a directory" in capsys.readouterr().err
+
+@pytest.mark.parametrize("command", ["check", "plan", "explain", "run"])
+def test_a_configuration_that_is_named_and_is_not_there_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([command, "--config", str(tmp_path / "typo")]) == 2
+    assert "typo is not a directory" in capsys.readouterr().err
 
 
-def test_run_is_the_daemon_in_these_directories(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_configuration_keeps_nobody_from_recovering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "recover", lambda _: wiring.Recovery())
+    assert main(["recover", "--config", str(tmp_path / "gone")]) == 0
+
+
+def test_run_is_the_daemon_in_these_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[wiring.Directories] = []
 
     def run_daemon(directories: wiring.Directories) -> int:
@@ -247,8 +254,8 @@ def test_run_is_the_daemon_in_these_directories(monkeypatch: pytest.MonkeyPatch)
         return 0
 
     monkeypatch.setattr(wiring, "run_daemon", run_daemon)
-    assert main(["run", "--config", "/c", "--run-dir", "/r", "--state-dir", "/s"]) == 0
-    assert (seen[0].config, seen[0].run, seen[0].state) == (Path("/c"), Path("/r"), Path("/s"))
+    assert main(["run", "--config", str(tmp_path), "--run-dir", "/r", "--state-dir", "/s"]) == 0
+    assert (seen[0].config, seen[0].run, seen[0].state) == (tmp_path, Path("/r"), Path("/s"))
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,14 @@ def test_an_empty_plan_says_so() -> None:
     assert "the machine is as it is wanted" in paint.plain(render_plan({"changes": []}))
 
 
+def test_what_a_dead_daemon_left_is_told_before_the_plan() -> None:
+    said = paint.plain(render_plan({"changes": [], "left_behind": ["pin of office", "tunnel of office"]}))
+    assert "2 steps of a daemon that is gone" in said
+    assert "tunnel of office" in said
+    assert "autovpn recover" in said
+    assert "as it is wanted" not in said
+
+
 def test_a_check_counts() -> None:
     report = {"directory": "/etc/autovpn", "problems": [], "notes": [], "profiles": ["a", "b"], "usable": True}
     assert "fine: 2 profiles" in paint.plain(render_check(report))
@@ -281,6 +289,7 @@ def test_without_a_daemon_explain_and_plan_look_for_themselves(
     decision, snapshot = looked(wlan())
     seen = wiring.Observation(decision, snapshot, POLICY)
     monkeypatch.setattr(wiring, "observe_once", lambda _: seen)
+    monkeypatch.setattr(wiring, "left_behind", lambda _: ("the tunnel of an older daemon",))
     assert main(["explain", "wlan0", "--run-dir", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert "2. campus  is chosen" in out

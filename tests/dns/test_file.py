@@ -673,3 +673,18 @@ def test_what_is_there_before_us_is_what_the_scene_says(scene_of: MakeScene) -> 
     """The tests stand on this: a machine with a server, of each kind that has one."""
     assert {kind for kind in KINDS if scene_of(kind).has_nameserver} == {"file", "symlink", "relative"}
     assert THEIRS.count("nameserver") == 1
+
+
+def test_asking_for_the_original_makes_nothing_and_waits_for_whoever_changes_it(scene_of: MakeScene) -> None:
+    scene = scene_of("file")
+    backend = scene.backend()
+    assert asyncio.run(backend.original()) == parse(THEIRS.encode())
+    assert not (scene.root / "run").exists()
+
+    asyncio.run(backend.apply(dns(WORK)))
+    with ThreadPoolExecutor() as threads:
+        with backend._lock():
+            asked = threads.submit(lambda: asyncio.run(backend.original()))
+            with pytest.raises(TimeoutError):
+                asked.result(0.2)
+        assert asked.result(10) == parse(THEIRS.encode())

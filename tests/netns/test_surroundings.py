@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 
 import pytest
@@ -118,3 +119,42 @@ def office_by_name(laptop: Laptop) -> None:
     server = Wireguard(laptop.world)
     server.config.write_text(server.config.read_text().replace(f"{GATEWAY}:", "vpn.example:"))
     laptop.profile("10-office", f'tunnels = ["office"]\n{MATCH}{server.tunnel_toml("office")}')
+
+
+@pytest.mark.parametrize("command", ["plan", "explain"])
+def test_looking_without_a_daemon_leaves_no_trace(laptop: Laptop, command: str) -> None:
+    office_profile(laptop)
+    before = files(laptop)
+
+    code, said = laptop.ask(command)
+
+    assert (code, "office" in said) == (0, True), said
+    assert files(laptop) == before
+
+
+def test_a_plan_beside_a_dead_daemon_tells_what_that_has_left(laptop: Laptop) -> None:
+    office_profile(laptop)
+    laptop.start()
+    laptop.wait_for("office", "up")
+    laptop.kill()
+    laptop.profile("10-office", f'action = "disconnect"\n{MATCH}')
+    before = files(laptop)
+
+    code, said = laptop.ask("plan", "--json")
+    left = json.loads(said[said.index("{") : said.rindex("}") + 1])["left_behind"]
+    assert code == 0
+    assert any("tunnel" in step for step in left), left
+    code, said = laptop.ask("plan")
+    assert f"{len(left)} steps of a daemon that is gone" in said
+    assert "autovpn recover" in said
+    assert files(laptop) == before
+
+    assert laptop.ask("recover")[0] == 0
+    assert "gone" not in laptop.ask("plan")[1]
+
+
+def files(laptop: Laptop) -> list[str]:
+    """Return all that could hold a trace, and when it was last changed; but a tunnel that goes on writes its output."""
+    find = ("find", "/run", "/var/lib", "/etc", "-not", "-name", "output", "-printf", "%p %C@\n")
+    listing = laptop.namespace.run_private(*find).stdout
+    return sorted(listing.splitlines())
