@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+EVENT_VARIABLE = "AUTOVPN_EVENT"
+"""What tells a process of a hook from one of a tunnel: no tunnel has it in its environment."""
+
 _NOT_OF_A_VARIABLE = re.compile(rb"[^A-Za-z0-9_]")
 
 
@@ -41,7 +44,7 @@ def hook_environment(context: HookContext) -> dict[str, str]:
         "IFACE": _plain(context.uplink),
         "IFVAR": variable_name(context.uplink.encode("utf-8", "surrogateescape")),
         **_ssid_variables(context.ssid or b""),
-        "AUTOVPN_EVENT": context.event,
+        EVENT_VARIABLE: context.event,
         "AUTOVPN_PROFILE": _plain(context.profile),
         "AUTOVPN_UPLINK": _plain(context.uplink),
         "AUTOVPN_NETWORK": _plain(context.network),

@@ -25,13 +25,14 @@ from autovpn.daemon.kernel import KernelLinks, KernelRoutes
 from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine
 from autovpn.daemon.places import Directories, Observation, Recovery
-from autovpn.daemon.programs import HookPrograms
+from autovpn.daemon.programs import HookPrograms, TunnelPrograms
 from autovpn.daemon.recovery import recover_all
 from autovpn.daemon.remember import Memories
 from autovpn.daemon.resolver import MachineResolver
 from autovpn.daemon.service import Service
 from autovpn.daemon.sessions import Place, Sessions
 from autovpn.daemon.settings import Reading, Settings
+from autovpn.daemon.sweep import Sweep, Swept
 from autovpn.daemon.watching import Watch
 from autovpn.dns.file import FileBackend
 from autovpn.errors import ConfigError
@@ -110,7 +111,8 @@ async def serve(directories: Directories) -> tuple[str, ...]:
         loop = Loop(machine, policy)
         sessions.connect(loop.tell_attempt, loop.note_receipt)
         settings = Settings(lambda: _reading(directories))
-        commands = Commands(loop, settings, resolver.standing, wrong)
+        swept = await _sweep(journal, watch.tables)
+        commands = Commands(loop, settings, resolver.standing, (*wrong, *swept.removed, *swept.left))
         control = ControlServer(directories.run / "control.sock", commands.answer)
         service = Service(loop, commands, control, resolver, backend, directories.resolv_conf)
         watch.start(loop.wake)
@@ -138,8 +140,18 @@ async def recover(directories: Directories) -> Recovery:
         done = await recover_all(
             journal, executors(HookPrograms(), KernelRoutes(look), KernelLinks(look), sessions, resolver)
         )
+        swept = await _sweep(journal, look)
         outcome = await resolver.revert()  # also what no record tells of: the two names on disk are the truth
-    return Recovery(undone=done.undone, left=(*wrong, *done.complaints, *done.left, *outcome.why))
+    return Recovery(
+        undone=(*done.undone, *swept.removed),
+        left=(*wrong, *done.complaints, *done.left, *swept.left, *outcome.why),
+    )
+
+
+async def _sweep(journal: Journal, look: Callable[[], Tables]) -> Swept:
+    """Remove what no entry of the journal names; the locks say that no other daemon of ours is at work here."""
+    processes = TunnelPrograms(journal.origin.namespace)
+    return await Sweep(processes, KernelLinks(look), KernelRoutes(look)).run(journal.entries)
 
 
 async def left_behind(directories: Directories) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from socket import AF_INET6
 
 from autovpn.core.network import IPAddress, IPInterface
+from autovpn.core.orphans import MarkedDevice
 from autovpn.core.routing import RoutePlan
 from autovpn.daemon.ports import Occupied
 from autovpn.system import links, routes
@@ -50,6 +51,10 @@ class KernelRoutes:
             tuple(route for route in missing.routes if route.family != _IPV6),
         )
 
+    async def marked(self) -> RoutePlan:
+        """Return all that carries our protocol number."""
+        return routes.present(self._look())
+
 
 class KernelLinks:
     """Our devices; `look` returns the kernel's tables as they are now."""
@@ -66,6 +71,10 @@ class KernelLinks:
         """Return the index of the device that was made with this alias."""
         row = links.find_by_alias(self._look(), alias)
         return row.index if row else None
+
+    async def marked(self) -> tuple[MarkedDevice, ...]:
+        """Return every device that has an alias of ours."""
+        return links.marked(self._look())
 
     async def delete(self, index: int, alias: str) -> None:
         """Delete a device if it is still there and still ours."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from autovpn.core.dnschoice import MachineDns
 from autovpn.core.hookenv import HookContext
 from autovpn.core.network import IPAddress, IPInterface
+from autovpn.core.orphans import MarkedDevice, MarkedProcess
 from autovpn.core.profile import Hook
 from autovpn.core.routing import RoutePlan
 from autovpn.core.steps import Step, StepKey
@@ -42,6 +43,18 @@ class Hooks(Protocol):
         ...
 
 
+class Processes(Protocol):
+    """The processes of tunnels, whichever daemon started them."""
+
+    async def marked(self) -> tuple[MarkedProcess, ...]:
+        """Return every one in this network namespace that carries a nonce; what hooks started is not among them."""
+        ...
+
+    async def end(self, nonce: str) -> None:
+        """End all that carries the nonce."""
+        ...
+
+
 class Routes(Protocol):
     """The kernel's policy rules and routes."""
 
@@ -65,6 +78,10 @@ class Routes(Protocol):
         """Return what of the plan is not there, leaving out what this kernel can't have."""
         ...
 
+    async def marked(self) -> RoutePlan:
+        """Return all that carries our protocol number."""
+        ...
+
 
 class Links(Protocol):
     """The kernel's links, as far as our devices are concerned."""
@@ -75,6 +92,10 @@ class Links(Protocol):
 
     async def with_alias(self, alias: str) -> int | None:
         """Return the index of the device that was made with this alias (IFLA_IFALIAS)."""
+        ...
+
+    async def marked(self) -> tuple[MarkedDevice, ...]:
+        """Return every device that has an alias of ours."""
         ...
 
     async def delete(self, index: int, alias: str) -> None:

@@ -12,8 +12,10 @@ import struct
 from socket import AF_INET6
 from typing import TYPE_CHECKING, Any, Final
 
+from autovpn.core.orphans import MarkedDevice
 from autovpn.errors import Refused, SystemFault, Unsupported
 from autovpn.system.netlink import ask, requests
+from autovpn.system.observe import ALIAS_PREFIX
 
 if TYPE_CHECKING:
     from autovpn.core.network import IPAddress, IPInterface
@@ -46,6 +48,15 @@ def find_by_alias(tables: Tables, alias: str) -> LinkRow | None:
         if row.alias == alias or (row.alias is None and row.name == unmarked):
             return row
     return None
+
+
+def marked(tables: Tables) -> tuple[MarkedDevice, ...]:
+    """Return every device that has an alias of ours, whoever made it."""
+    return tuple(
+        MarkedDevice(row.index, row.name, row.alias)
+        for row in tables.links.values()
+        if row.alias is not None and row.alias.startswith(ALIAS_PREFIX)
+    )
 
 
 async def create(kind: str, name: str, alias: str) -> int:

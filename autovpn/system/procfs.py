@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+from autovpn.core.escape import show_text
+from autovpn.core.hookenv import EVENT_VARIABLE
+from autovpn.core.orphans import MarkedProcess
 
 NONCE_VARIABLE = "AUTOVPN_NONCE"
 """The environment variable by which everything that descends from one spawn is found again."""
@@ -55,6 +60,21 @@ def find_by_nonce(nonce: str) -> tuple[int, ...]:
     return tuple(pid for pid in process_ids() if carries_nonce(pid, nonce))
 
 
+def find_marked(namespace: int) -> tuple[MarkedProcess, ...]:
+    """Return the processes of tunnels in a network namespace (an inode): all that carry any nonce and are no hook's.
+
+    What a hook left running is meant to be there (docs/hooks.md). May wait as `find_by_nonce` does.
+    """
+    found = []
+    for pid in process_ids():
+        environment = _environment(pid) if _is_in(pid, namespace) else []
+        variables = {name: value for name, _, value in (line.partition(b"=") for line in environment)}
+        nonce = variables.get(NONCE_VARIABLE.encode())
+        if nonce is not None and EVENT_VARIABLE.encode() not in variables:
+            found.append(MarkedProcess(pid, _name_of(pid), os.fsdecode(nonce)))
+    return tuple(found)
+
+
 def process_ids() -> tuple[int, ...]:
     """Return the numbers of all processes other than this one."""
     with os.scandir("/proc") as entries:
@@ -64,20 +84,40 @@ def process_ids() -> tuple[int, ...]:
 
 def carries_nonce(pid: int, nonce: str) -> bool:
     """Report whether a process was started with the nonce in its environment."""
-    wanted = f"{NONCE_VARIABLE}={nonce}".encode()
+    return f"{NONCE_VARIABLE}={nonce}".encode() in _environment(pid)
+
+
+def _environment(pid: int) -> list[bytes]:
+    """Return the environment that a process was started with; nothing when it has ended."""
     deadline = time.monotonic() + _EXEC_PATIENCE
     while True:
         try:
             environment = _read(f"/proc/{pid}/environ")
         except OSError:
-            return False
+            return []
         if environment:
-            return wanted in environment.split(b"\0")
+            return environment.split(b"\0")
         # exec closes descriptors first and shows the new environment only after the program is loaded.
         facts = facts_of(pid)
         if facts is None or not facts.is_starting or time.monotonic() > deadline:
-            return False
+            return []
         time.sleep(_EXEC_PAUSE)
+
+
+def _is_in(pid: int, namespace: int) -> bool:
+    """Report whether a process is in a network namespace; one that has ended is in none."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino == namespace
+    except OSError:
+        return False
+
+
+def _name_of(pid: int) -> str:
+    """Return the name that the program has given itself, made fit to be shown."""
+    try:
+        return show_text(_read(f"/proc/{pid}/comm").rstrip(b"\n"))
+    except OSError:
+        return "that has ended"
 
 
 def _read(path: str) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 from autovpn.core.dnschoice import MachineDns, merge
 from autovpn.core.hookenv import HookContext
 from autovpn.core.network import IPAddress, IPInterface
+from autovpn.core.orphans import MarkedDevice, MarkedProcess
 from autovpn.core.profile import Hook
 from autovpn.core.receipts import HookProgress, Laid
 from autovpn.core.records import EntryState, Origin, fold
@@ -35,6 +36,7 @@ from autovpn.daemon.executors import executors
 from autovpn.daemon.executors.tunnel import nonce_of, receipt_of
 from autovpn.daemon.ports import Occupied
 from autovpn.daemon.recovery import Recovered, recover_all
+from autovpn.daemon.sweep import Sweep, Swept
 from autovpn.dns.backend import Outcome, Receipt
 from autovpn.errors import JournalError, Refused, SystemFault
 from autovpn.system.hooks import HookResult
@@ -174,6 +176,16 @@ class Machine:
         if power_cut:
             self.disk_log.content = self.disk_log.content[: self.disk_log.synced]
 
+    def lose_boot_volume(self) -> None:
+        """Empty the journal's folder beneath /run, while the kernel forgets nothing."""
+        self.boot_log.content = b""
+
+    @property
+    def records(self) -> tuple[tuple[FakeLog, int], ...]:
+        """Return the place of every line of the journal."""
+        logs = (self.boot_log, self.disk_log)
+        return tuple((log, number) for log in logs for number in range(len(log.content.splitlines())))
+
     # -- daemons
 
     @property
@@ -193,6 +205,7 @@ class Machine:
     async def steer(self, *wanted: Step, stop: asyncio.Event | None = None) -> RunResult:
         """Be a daemon that has just started, and lead the machine to what is wanted."""
         journal = await self.journal()
+        assert not (await self._sweep(journal)).left
         tunnels = FakeTunnels(self)
         lost = {
             entry.key
@@ -206,7 +219,14 @@ class Machine:
 
     async def recover(self) -> Recovered:
         """Be `autovpn recover`."""
-        return await recover_all(await self.journal(), self.executors())
+        journal = await self.journal()
+        done = await recover_all(journal, self.executors())
+        swept = await self._sweep(journal)
+        outcome = await FakeResolver(self).revert()
+        return Recovered((*done.undone, *swept.removed), (*done.complaints, *outcome.why), (*done.left, *swept.left))
+
+    async def _sweep(self, journal: Journal) -> Swept:
+        return await Sweep(FakeProcesses(self), FakeLinks(self), FakeRoutes(self)).run(journal.entries)
 
     async def applied(self) -> tuple[Step, ...]:
         return tuple(sorted((entry.step for entry in (await self.journal()).entries), key=_place))
@@ -257,6 +277,10 @@ class Machine:
     def nonce(self) -> str:
         return f"nonce-{self.number()}"
 
+    def end(self, nonce: str) -> None:
+        for pid in [pid for pid, mark in self.processes.items() if mark == nonce]:
+            self.around("kill", lambda pid=pid: self.processes.pop(pid))  # type: ignore[misc]
+
     def remove_link(self, index: int) -> None:
         del self.links[index]
         self.routes = {route for route in self.routes if route.device != index}
@@ -275,6 +299,13 @@ class FakeLog:
         self.content = b""
         self.synced = 0
         self.room: int | None = None
+
+    def damage(self, number: int) -> None:
+        """Turn over a bit in the middle of a line."""
+        lines = self.content.splitlines(keepends=True)
+        middle = len(lines[number]) // 2
+        lines[number] = lines[number][:middle] + bytes([lines[number][middle] ^ 1]) + lines[number][middle + 1 :]
+        self.content = b"".join(lines)
 
     async def read(self) -> bytes:
         return self.content
@@ -364,6 +395,9 @@ class FakeRoutes:
     async def missing(self, plan: RoutePlan) -> RoutePlan:
         return plan - RoutePlan(tuple(self.machine.rules), tuple(self.machine.routes))
 
+    async def marked(self) -> RoutePlan:
+        return RoutePlan(tuple(self.machine.rules), tuple(self.machine.routes)) - self.machine.foreign
+
 
 def _slot(route: RouteSpec) -> object:
     return route.family, route.table, route.dst, route.metric
@@ -385,6 +419,10 @@ class FakeLinks:
 
     async def with_alias(self, alias: str) -> int | None:
         return next((index for index, link in self.machine.links.items() if link.alias == alias), None)
+
+    async def marked(self) -> tuple[MarkedDevice, ...]:
+        marked = [(index, link) for index, link in self.machine.links.items() if "autovpn:" in (link.alias or "")]
+        return tuple(MarkedDevice(index, link.name, link.alias or "") for index, link in marked)
 
     async def delete(self, index: int, alias: str) -> None:
         link = self.machine.links.get(index)
@@ -416,6 +454,19 @@ class FakeLinks:
         return self.machine.links[index]
 
 
+class FakeProcesses:
+    """The processes of tunnels, by their marks."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    async def marked(self) -> tuple[MarkedProcess, ...]:
+        return tuple(MarkedProcess(pid, "tunnel", nonce) for pid, nonce in self.machine.processes.items())
+
+    async def end(self, nonce: str) -> None:
+        self.machine.end(nonce)
+
+
 class FakeTunnels:
     """Tunnels with a process, and a device that outlives it."""
 
@@ -437,8 +488,7 @@ class FakeTunnels:
         self.machine.around(f"uplink of {step.object}", lambda: None)
 
     async def stop(self, key: StepKey, nonce: str, receipt: Mapping[str, Any] | None) -> None:
-        for pid in [pid for pid, mark in self.machine.processes.items() if mark == nonce]:
-            self.machine.around("kill", lambda pid=pid: self.machine.processes.pop(pid))  # type: ignore[misc]
+        self.machine.end(nonce)
 
     async def is_alive(self, nonce: str, receipt: Mapping[str, Any]) -> bool:
         return self.machine.processes.get(receipt["pid"]) == nonce and receipt["index"] in self.machine.links

@@ -1,11 +1,14 @@
-"""The daemon dies at every moment there is, is recovered in every way there is, and dies again meanwhile."""
+"""The daemon dies at every moment there is, is recovered in every way there is, and dies again meanwhile.
+
+Its journal may be lost or damaged besides.
+"""
 
 from __future__ import annotations
 
 import functools
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import pytest
 
@@ -37,10 +40,16 @@ RECOVERIES: dict[str, Recovery] = {"restart": restart, "recover": recover}
 
 
 REBOOTS: dict[str, Callable[[Machine], None]] = {
-    "no reboot": lambda _: None,
     "reboot": lambda machine: machine.reboot(),
     "power cut": lambda machine: machine.reboot(power_cut=True),
 }
+ACCIDENTS: dict[str, Callable[[Machine], None]] = {
+    "nothing else": lambda _: None,
+    "boot volume lost": lambda machine: machine.lose_boot_volume(),
+    **REBOOTS,
+}
+MARKED = tuple(kind for kind in StepKind if kind is not StepKind.ADDRESS)
+"""The kinds that are found without the journal; an address goes with its device, which is the tunnel's."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -71,7 +80,7 @@ async def crash_everywhere(
     kind: StepKind | None,
     story: tuple[tuple[Step, ...], ...],
     way: str,
-    reboot: str,
+    accident: str,
     *,
     crashes: int,
     chosen: Callable[[dict[Moment, str]], dict[Moment, str]] = lambda moments: moments,
@@ -85,11 +94,11 @@ async def crash_everywhere(
             machine = Machine.at(moment)
             machine.remembers = left > 0
             before = prepared(kind)
-            REBOOTS[reboot](machine)
-            if reboot != "no reboot":
+            ACCIDENTS[accident](machine)
+            if accident in REBOOTS:
                 machine.links = dict(before.links)
             await RECOVERIES[way](machine, story[0])
-            check(machine, before.view(), (name, way, reboot))
+            check(machine, before.view(), (name, way, accident))
             after |= {one: f"{name}, then {again}" for one, again in machine.moments.items() if one not in seen}
         seen |= set(after)
         moments = after
@@ -108,31 +117,76 @@ def check(machine: Machine, before: dict[str, object], where: object) -> None:
         assert {hook.run[0] for hook in moment.down} <= programs, f"{where}: a down hook is owed"
 
 
-@pytest.mark.parametrize("reboot", REBOOTS)
 @pytest.mark.parametrize("way", RECOVERIES)
-@pytest.mark.parametrize("kind", StepKind, ids=lambda kind: kind.value)
+@pytest.mark.parametrize(
+    ("kind", "accident"),
+    [
+        pytest.param(kind, accident, id=f"{kind.value}-{accident}")
+        for kind in StepKind
+        for accident in ACCIDENTS
+        if kind in MARKED or accident != "boot volume lost"
+    ],
+)
 async def test_a_step_of_any_kind_is_adopted_or_undone_wherever_two_daemons_die(
-    kind: StepKind, way: str, reboot: str
+    kind: StepKind, way: str, accident: str
 ) -> None:
     story = ((steps.one(kind),), (steps.one(kind, 1),), ())
-    await crash_everywhere(kind, story, way, reboot, crashes=2)
+    await crash_everywhere(kind, story, way, accident, crashes=2)
 
 
-@pytest.mark.parametrize("reboot", REBOOTS)
+@pytest.mark.parametrize("accident", ACCIDENTS)
 @pytest.mark.parametrize("way", RECOVERIES)
-async def test_an_activation_is_adopted_or_undone_wherever_the_daemon_dies(way: str, reboot: str) -> None:
+async def test_an_activation_is_adopted_or_undone_wherever_the_daemon_dies(way: str, accident: str) -> None:
     story = (steps.activation(), steps.activation(1), ())
-    await crash_everywhere(None, story, way, reboot, crashes=1)
+    await crash_everywhere(None, story, way, accident, crashes=1)
 
 
-@pytest.mark.parametrize("reboot", REBOOTS)
+@pytest.mark.parametrize("accident", ACCIDENTS)
 @pytest.mark.parametrize("way", RECOVERIES)
-async def test_an_activation_is_adopted_or_undone_when_three_daemons_die(way: str, reboot: str) -> None:
+async def test_an_activation_is_adopted_or_undone_when_three_daemons_die(way: str, accident: str) -> None:
     """The states are too many for all of them; a sample that is always the same stands for them."""
     story = (steps.activation(), steps.activation(1), ())
-    dice = random.Random(f"{way} {reboot}")
+    dice = random.Random(f"{way} {accident}")
 
     def sample(moments: dict[Moment, str]) -> dict[Moment, str]:
         return dict(dice.sample(sorted(moments.items(), key=repr), min(len(moments), 12)))
 
-    await crash_everywhere(None, story, way, reboot, crashes=3, chosen=sample)
+    await crash_everywhere(None, story, way, accident, crashes=3, chosen=sample)
+
+
+def seen_by_the_user(machine: Machine) -> dict[str, object]:
+    """Return what a user could notice; a hook of which no record is left ends when it has done its work."""
+    return {what: value for what, value in machine.view().items() if what != "running hooks"}
+
+
+async def damage_everywhere(
+    kind: StepKind | None, story: tuple[tuple[Step, ...], ...], way: str, choose: Callable[[int], Iterable[int]]
+) -> None:
+    """Damage the chosen ones of so many records after a crash in each state of the story, and recover."""
+    for moment, name in (await all_moments(kind, story)).items():
+        for number in choose(len(Machine.at(moment).records)):
+            machine = Machine.at(moment)
+            machine.remembers = False
+            log, line = machine.records[number]
+            log.damage(line)
+            if way == "recover":
+                assert not (await machine.recover()).left
+            else:
+                assert (await machine.steer(*story[0])).failed is None
+                await machine.steer()
+            assert seen_by_the_user(machine) == seen_by_the_user(prepared(kind)), (name, log.name, line, way)
+
+
+@pytest.mark.parametrize("way", RECOVERIES)
+@pytest.mark.parametrize("kind", MARKED, ids=lambda kind: kind.value)
+async def test_a_step_is_undone_whichever_record_of_it_is_damaged(kind: StepKind, way: str) -> None:
+    story = ((steps.one(kind),), (steps.one(kind, 1),), ())
+    await damage_everywhere(kind, story, way, range)
+
+
+@pytest.mark.parametrize("way", RECOVERIES)
+async def test_an_activation_is_undone_whichever_record_of_it_is_damaged(way: str) -> None:
+    """One record in each state, chosen by dice that always fall the same way."""
+    dice = random.Random(way)
+    story = (steps.activation(), steps.activation(1), ())
+    await damage_everywhere(None, story, way, lambda count: dice.sample(range(count), min(count, 1)))
