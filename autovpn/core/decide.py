@@ -80,7 +80,9 @@ def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now: float) -> De
     uplinks = governing_order(snapshot, leaving)
     arrivals = _arrivals(uplinks, memory, now)
     overrides = _still_valid(snapshot, memory.overrides, now)
-    judgements = tuple(_judge(policy, link, arrivals[link.id], overrides, now) for link in uplinks)
+    judged = tuple(_judge(policy, link, arrivals[link.id], overrides, now) for link in uplinks)
+    judgements = tuple(judgement for judgement, _ in judged)
+    arrivals = {judgement.link: arrival for judgement, arrival in judged}
     verdicts = carry_on(snapshot, policy, memory, judgements, overrides, now)
     rides, next_epoch = _begin(policy, snapshot, judgements, verdicts, memory.next_epoch, now)
     ended = tuple(Ending(v.ride.profile, v.reason) for v in verdicts if v.fate is Fate.END)
@@ -125,7 +127,7 @@ def _arrivals(uplinks: tuple[Link, ...], memory: Memory, now: float) -> dict[Lin
         if before is None or before.network.conflicts(link.network):
             arrivals[link.id] = Arrival(link.network, now)
         else:
-            arrivals[link.id] = Arrival(before.network.refined_by(link.network), before.since)
+            arrivals[link.id] = replace(before, network=before.network.refined_by(link.network))
     return arrivals
 
 
@@ -149,19 +151,29 @@ def _on_its_network(override: Override, usable: tuple[Link, ...]) -> bool:
     return not candidates or any(not override.network.conflicts(link.network) for link in candidates)
 
 
-def _judge(policy: Policy, link: Link, arrival: Arrival, overrides: tuple[Override, ...], now: float) -> Judgement:
-    """Judge one uplink: by hand where the user said so, else by the profiles."""
-    timed_out = now - arrival.since >= policy.decide_timeout
+def _judge(
+    policy: Policy, link: Link, arrival: Arrival, overrides: tuple[Override, ...], now: float
+) -> tuple[Judgement, Arrival]:
+    """Judge one uplink: by hand where the user said so, else by the profiles.
+
+    An unknown is waited for from when it began, not from the arrival: what was known may become unknown for a moment.
+    """
     downs = [override for override in overrides if not override.up]
     barred = frozenset(
         profile.name for profile in policy.profiles for down in downs if down.profile in (None, profile.name)
     )
-    judgement = judge_link(policy, link, timed_out=timed_out, barred=barred)
+    judgement = judge_link(policy, link, timed_out=False, barred=barred)
+    unknown_since = None
+    if judgement.outcome is Outcome.PENDING:
+        unknown_since = now if arrival.unknown_since is None else arrival.unknown_since
+        if now - unknown_since >= policy.decide_timeout:
+            judgement = judge_link(policy, link, timed_out=True, barred=barred)
+    arrival = replace(arrival, unknown_since=unknown_since)
     up = next((o for o in overrides if o.up and o.uplink == link.id and policy.profile(o.profile or "")), None)
     if up is None:
-        return judgement
+        return judgement, arrival
     reason = f"{up.profile} was brought up by hand"
-    return replace(judgement, outcome=Outcome.CONNECT, profile=up.profile, reason=reason, manual=True)
+    return replace(judgement, outcome=Outcome.CONNECT, profile=up.profile, reason=reason, manual=True), arrival
 
 
 def _begin(
@@ -195,8 +207,9 @@ def starts(judgement: Judgement, action: Action) -> bool:
 def _decision_deadlines(
     judgements: tuple[Judgement, ...], arrivals: Mapping[LinkId, Arrival], policy: Policy
 ) -> list[float]:
-    pending = (judgement for judgement in judgements if judgement.outcome is Outcome.PENDING)
-    return [arrivals[judgement.link].since + policy.decide_timeout for judgement in pending]
+    pending = (judgement.link for judgement in judgements if judgement.outcome is Outcome.PENDING)
+    starts = (arrivals[link].unknown_since for link in pending)
+    return [since + policy.decide_timeout for since in starts if since is not None]
 
 
 def _cast(

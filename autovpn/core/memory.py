@@ -32,10 +32,11 @@ class Ride:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When a link became usable on its present network."""
+    """When a link became usable on its present network, and since when a rule there hangs on something unknown."""
 
     network: Network
     since: float
+    unknown_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,12 +232,14 @@ class Loop:
     def _held_back(self) -> frozenset[str]:
         """Return the activations that have to wait: one network's hooks end before those of the next begin.
 
-        Only what is being undone on the same uplink is waited for, and the guard never waits.
+        Only what is being undone on the same uplink, or will be once a trusted network has settled, is waited for; and
+        the guard never waits.
         """
         wanted = {activation.profile: activation.uplink for activation in self.decision.activations if activation.runs}
         ending = {
             self._riding.get(name) for name in self.plans.activations() - wanted.keys() if not self.plans.is_stuck(name)
         }
+        ending |= {ride.uplink for ride in self.memory.rides if ride.lower_since is not None}
         begun = {step.activation for step in self.plans.applied() if step.kind is StepKind.PREUP}
         return frozenset(name for name, uplink in wanted.items() if uplink in ending and name not in begun)
 

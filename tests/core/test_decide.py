@@ -329,3 +329,29 @@ class TestLoweringByAProfileWithoutTunnels:
         decision = after((1.0, seen(cable())), rules=renamed, memory=first.memory)
 
         assert names(decision) == ["two"]
+
+
+class TestUnknownLater:
+    """What was known may become unknown: the time to wait for it begins then, not when the link arrived."""
+
+    RULES = policy(connect("desk", on(Key.GATEWAY_MAC, "02:00:00:00:00:bb")), CAFE)
+
+    def test_it_is_waited_for_from_when_it_began(self) -> None:
+        bare = cable(mac=None)
+        decision = after((0.0, seen(cable())), (60.0, seen(bare)), rules=self.RULES)
+
+        assert decision.judgements[0].outcome is Outcome.PENDING
+        assert names(decision) == ["desk"], "what rides here lingers meanwhile"
+
+    def test_and_an_answer_in_time_leaves_everything_as_it_was(self) -> None:
+        bare = cable(mac=None)
+        looks = [(0.0, seen(cable())), (60.0, seen(bare)), (61.0, seen(cable()))]
+        decision = after(*looks, rules=self.RULES)
+
+        assert [(a.profile, a.epoch) for a in decision.activations] == [("desk", 1)]
+
+    def test_but_not_for_ever(self) -> None:
+        bare = cable(mac=None)
+        decision = after((0.0, seen(cable())), (60.0, seen(bare)), (70.0, seen(bare)), rules=self.RULES)
+
+        assert names(decision) == ["cafe"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
+from autovpn.core.network import Gateway
 from autovpn.core.profile import DnsSettings, Event, Hook, Key
 from autovpn.core.steps import StepKind
 from autovpn.core.tunnel import TunnelPhase
@@ -14,7 +16,7 @@ from autovpn.daemon.chores import Chores
 from autovpn.daemon.executors.dns import DnsExecutor
 from autovpn.daemon.loop import Goal
 from autovpn.errors import StepFailed
-from tests.core.builders import cable, connect, on, policy
+from tests.core.builders import cable, connect, on, policy, trusted
 from tests.daemon import fake_kernel
 from tests.daemon.fake_kernel import Daemon, Story
 
@@ -182,6 +184,25 @@ class TestByHand:
             await daemon.until_phase(TunnelPhase.UP)
 
         play(tmp_path, story)
+
+
+class TestOrder:
+    def test_the_hooks_of_a_trusted_network_wait_until_protection_is_lowered(self, tmp_path: Path) -> None:
+        away = connect(
+            "away", is_default=True, hooks=(Hook(Event.POSTUP, ("/away-up",)), Hook(Event.PREDOWN, ("/away-down",)))
+        )
+        home = trusted("home", on(Key.GATEWAY, ip_network("198.51.100.1")), hooks=(Hook(Event.PREUP, ("/home-up",)),))
+        elsewhere = cable(gateways=(Gateway(ip_address("203.0.113.254"), "02:00:00:00:00:bb"),))
+
+        async def story(daemon: Daemon) -> None:
+            await daemon.begin(elsewhere)
+            await daemon.until(lambda: "/away-up" in daemon.hooks())
+            await daemon.see(cable())
+            await daemon.until(lambda: "/home-up" in daemon.hooks())
+
+            assert daemon.hooks() == ["/away-up", "/away-down", "/home-up"]
+
+        fake_kernel.play(tmp_path, story, policy(home, away))
 
 
 class TestChores:
