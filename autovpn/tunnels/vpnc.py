@@ -26,6 +26,7 @@ from autovpn.core.driving import (
     Tick,
 )
 from autovpn.core.tunnel import Facts, FailureClass, VpncSettings
+from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, key_in
 from autovpn.tunnels import pushed
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
@@ -49,23 +50,6 @@ OVERHEAD = 88
 DEAD_PEER_AFTER = 20
 """Seconds of silence before vpnc asks whether the gateway still lives, unless the user's file says otherwise: its own
 300 let a dead tunnel stand for many minutes."""
-
-OWNED = (
-    "IPSec gateway ",
-    "Script ",
-    "Pidfile ",
-    "Interface name ",
-    "Interface mode ",
-    "Local Port ",
-    "No Detach",
-    "Noninteractive",
-    "Debug ",  # 99 prints the passwords
-    "Password helper ",  # a program of nobody's choosing, with a terminal that isn't there
-)
-"""The keys of vpnc.conf that we set, whatever the user's file says."""
-
-PASSWORDS = ("Xauth password ", "Xauth obfuscated password ")
-"""The keys that give way when the profile has a password."""
 
 TELLTALES: Telltales = (
     ("hash comparison failed", FailureClass.AUTH),
@@ -146,12 +130,11 @@ def configuration(launch: Launch) -> Secret:
     }
     content = launch.files[_settings(launch).config].reveal()
     lines = [f"{key}{value}".encode() for key, value in ours.items()]
-    replaced: tuple[str, ...] = OWNED
+    replaced: tuple[str, ...] = (GATEWAY, *OWNED)
     if launch.password is not None:
         lines.append(b"Xauth password " + _first_line(launch.password))
         replaced += PASSWORDS
-    names = tuple(key.lower().encode() for key in replaced)
-    lines += [line for line in content.split(b"\n") if not line.lower().startswith(names)]
+    lines += [line for line in content.split(b"\n") if not key_in(line.decode("latin-1"), replaced)]
     lines.append(f"DPD idle timeout (our side) {DEAD_PEER_AFTER}".encode())
     return Secret(b"\n".join(lines) + b"\n")
 

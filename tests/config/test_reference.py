@@ -11,9 +11,9 @@ import pytest
 from autovpn.config.fields import Table
 from autovpn.config.model import MainFile, ProfileFile
 from autovpn.config.tunnel import TunnelTable
-from autovpn.config.tunnel_vpnc import OWNED
 from autovpn.config.tunnels import TYPES
 from autovpn.core.profile import Event, Key
+from autovpn.core.vpncfile import OWNED
 from tests.config.conftest import Etc
 
 REFERENCE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
