@@ -20,20 +20,9 @@ PATIENCE = 10.0
 LARGEST = 64 * 1024
 """Bytes that a report may have."""
 
-NAMES = frozenset(
-    [
-        *(b"reason", b"TUNDEV", b"VPNGATEWAY", b"VPNPID"),  # vpnc(8), openconnect(8)
-        *(b"dev", b"script_type", b"tun_mtu"),  # openvpn(8)
-        *(b"NETNAME", b"NAME", b"DEVICE", b"INTERFACE", b"NODE"),  # tinc.conf(5)
-        *(b"REMOTEADDRESS", b"REMOTEPORT", b"SUBNET", b"WEIGHT"),
-        *(b"IFNAME", b"IPLOCAL", b"IPREMOTE", b"PEERNAME", b"LINKNAME", b"DNS1", b"DNS2"),  # pppd(8)
-    ]
-)
-PREFIXES = (
-    *(b"INTERNAL_IP4_", b"INTERNAL_IP6_", b"CISCO_"),  # vpnc, openconnect
-    *(b"ifconfig_", b"route_", b"foreign_option_"),  # openvpn
-    b"PLUTO_",  # strongSwan's updown
-)
+NAMES = frozenset((b"reason", b"TUNDEV"))
+PREFIXES = (b"INTERNAL_IP4_", b"CISCO_")
+"""The variables of vpnc(8), two of which ssh's LocalCommand has too."""
 
 
 def is_known(name: bytes) -> bool:

@@ -24,7 +24,6 @@ def policy(main: MainFile, profiles: tuple[Profile, ...]) -> Policy:
         settle_trusted=daemon.settle_trusted,
         linger=daemon.linger,
         decide_timeout=daemon.decide_timeout,
-        hook_timeout=daemon.hook_timeout,
         include=frozenset(daemon.uplinks.include),
         exclude=frozenset(daemon.uplinks.exclude),
         dns_backend=main.dns.backend,

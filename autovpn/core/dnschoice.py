@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from autovpn.core.dnsclean import clean_domains, clean_options, clean_search, clean_servers, whole_file_fault
+from autovpn.core.dnsclean import clean_domains, clean_search, clean_servers, whole_file_fault
 from autovpn.core.dnsstanding import Kind
 
 
@@ -25,7 +25,6 @@ class DnsWish:
     servers: tuple[str, ...]
     search: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
     whole_file: str | None = None
 
 
@@ -210,10 +209,9 @@ def _clean(raw: DnsWish) -> tuple[DnsWish | None, tuple[str, ...]]:
     servers, bad_servers = clean_servers(raw.servers, pushed=False)
     search, bad_search = clean_search(raw.search)
     domains, bad_domains = clean_domains(raw.domains)
-    options, bad_options = clean_options(raw.options)
-    reasons = (*bad_servers, *bad_search, *bad_domains, *bad_options)
+    reasons = (*bad_servers, *bad_search, *bad_domains)
     if not servers:
         return None, (*reasons, "no usable DNS server; the machine's DNS stays as it is")
     if raw.domains and not domains:  # without this, a list of rubbish would widen the wish to all names
         return None, (*reasons, "no usable domain; the machine's DNS stays as it is")
-    return replace(raw, servers=servers, search=search, domains=domains, options=options), reasons
+    return replace(raw, servers=servers, search=search, domains=domains), reasons

@@ -23,7 +23,6 @@ MAX_DOMAINS = 64
 _MAX_SHOWN = 40
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
-_OPTION = re.compile(r"[a-z][a-z0-9-]{0,30}(:[0-9]{1,3})?")
 
 Cleaned = tuple[tuple[str, ...], tuple[str, ...]]
 """What is kept, and a sentence for each thing that is not."""
@@ -65,18 +64,6 @@ def clean_domains(names: Iterable[str]) -> Cleaned:
     """Return the usable names of a split DNS, and why others were dropped."""
     kept, reasons = _clean_names(names, "domain")
     return _capped(kept, MAX_DOMAINS, "domains", reasons)
-
-
-def clean_options(options: Iterable[str]) -> Cleaned:
-    """Return the well-formed resolver options, and why others were dropped."""
-    kept: list[str] = []
-    reasons: list[str] = []
-    for option in options:
-        if not _OPTION.fullmatch(option):
-            reasons.append(f"resolver option {_shown(option)} is left out: it is not a word, or word:number")
-        elif option not in kept:
-            kept.append(option)
-    return _capped(kept, 16, "resolver options", reasons)
 
 
 def whole_file_fault(text: str) -> str:

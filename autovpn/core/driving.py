@@ -184,18 +184,9 @@ class LookAgainAt:
 
 
 Action = (
-    Spawn
-    | Run
-    | Open
-    | Send
-    | CreateDevice
-    | SetUp
-    | ConfigureWireguard
-    | QueryWireguard
-    | Ready
-    | Failed
-    | LookAgainAt
-)
+    Spawn | Run | Open | Send | CreateDevice | SetUp | ConfigureWireguard | QueryWireguard
+    | Ready | Failed | LookAgainAt
+)  # fmt: skip
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -309,21 +300,9 @@ class Tick:
 
 
 DriverEvent = (
-    Exited
-    | Line
-    | Report
-    | Opened
-    | Received
-    | Closed
-    | Ran
-    | DeviceCreated
-    | DeviceRefused
-    | WireguardStatus
-    | LinkAppeared
-    | LinkVanished
-    | UplinkChanged
-    | Tick
-)
+    Exited | Line | Report | Opened | Received | Closed | Ran | DeviceCreated | DeviceRefused | WireguardStatus
+    | LinkAppeared | LinkVanished | UplinkChanged | Tick
+)  # fmt: skip
 
 State = TypeVar("State")
 Step = tuple[State, tuple[Action, ...]]

@@ -154,7 +154,6 @@ class Policy:
     settle_trusted: float = 5.0
     linger: float = 15.0
     decide_timeout: float = 10.0
-    hook_timeout: float = 30.0
     include: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
     dns_backend: str = "auto"

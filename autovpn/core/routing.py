@@ -268,12 +268,6 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
     return RoutePlan(tuple(rules), _routes(tunnel, offered, place, full=full))
 
 
-def routing_for(tunnel: TunnelRoutes, endpoints: Iterable[PinnedEndpoint], uplink: str, place: Place) -> RoutePlan:
-    """Return all of it together: pin, guard where the tunnel is a full one, and the tunnel's own rules and routes."""
-    plan = pin_rules(endpoints, place) | tunnel_routing(tunnel, place)
-    return plan | guard(uplink, place) if tunnel.mode is RouteMode.FULL else plan
-
-
 def private_lan(on_link: Iterable[IPNetwork], offered: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
     """Return the uplink's prefixes that stay reachable beside a full tunnel.
 

@@ -46,8 +46,7 @@ class Link:
     """A network interface that is no device of ours.
 
     `addresses` are those wider than link scope and not tentative; `metric` is that of the best default route, None
-    without one; `wireless_pending` says that a station's association is not known yet; `permanent_mac` tells a
-    replugged device from another one.
+    without one; `wireless_pending` says that a station's association is not known yet.
     """
 
     id: LinkId
@@ -59,7 +58,6 @@ class Link:
     gateways: tuple[Gateway, ...] = ()
     metric: int | None = None
     mtu: int = 1500
-    permanent_mac: str | None = None
     wireless: Wireless | None = None
     wireless_pending: bool = False
     dns: UplinkDns | None = None

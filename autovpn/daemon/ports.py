@@ -130,10 +130,6 @@ class Tunnels(Protocol):
         """End every process of a tunnel, by the nonce where there is no receipt, whichever daemon started it."""
         ...
 
-    async def is_alive(self, nonce: str, receipt: TunnelReceipt) -> bool:
-        """Report whether the tunnel that another daemon started still has its process and its device."""
-        ...
-
 
 class Resolver(Protocol):
     """The machine's DNS, by whichever back end."""

@@ -33,13 +33,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How the machine differs from what was applied.
-
-    Where it is not `mendable`, applying again will not help: a person has to look.
-    """
+    """How the machine differs from what was applied."""
 
     why: str
-    mendable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

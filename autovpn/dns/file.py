@@ -132,7 +132,7 @@ class FileBackend:
 
     def _compare(self, wish: DnsWish, view: View) -> Drift | None:
         if view.standing not in _IN_FORCE:
-            return Drift(self._words(view), mendable=view.standing is not Standing.EDITED)
+            return Drift(self._words(view))
         if view.text != self._swap.expected(wish, view).rstrip(b"\n"):
             return Drift(f"{self._path}: holds our file for another wish")
         return None

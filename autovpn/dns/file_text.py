@@ -17,11 +17,10 @@ def sealed_text(wish: DnsWish, original: Original, base: ResolvConf, way_back: s
     """
     if wish.whole_file is not None:
         return seal(wish.whole_file.rstrip("\r\n") + "\n", original)
-    options = [option for option in base.options if option not in _LOCAL_ONLY]
     conf = ResolvConf(
         nameservers=wish.servers[:MAX_NAMESERVERS],
         search=wish.search,
-        options=tuple(dict.fromkeys([*options, *wish.options])),
+        options=tuple(option for option in base.options if option not in _LOCAL_ONLY),
         sortlist=base.sortlist,
     )
     device = f" ({_printable(wish.device)})" if wish.device else ""

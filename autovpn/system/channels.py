@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -44,8 +43,6 @@ from autovpn.system.peer import is_of_session
 from autovpn.system.process import Process
 from autovpn.system.programs import run_program
 from autovpn.system.spawn import spawn
-
-_log = logging.getLogger(__name__)
 
 NOT_STARTED = 127
 """The status of a program that could not be started, as of a shell's."""
@@ -235,7 +232,6 @@ class Channels:
         """Have the directory and the notifier's socket ready before the program may call."""
         if self._notifier is not None:
             return
-        await asyncio.to_thread(_make_private, self._directory)
         self._notifier = Notifier(self._directory / "notify.sock", self._report)
         await self._notifier.listen()
 
@@ -326,9 +322,3 @@ class Channels:
             self._notifier.close()
         if self._tail is not None:
             self._tail.close()
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory that nobody else may enter, whatever the umask or whoever made it before."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)

@@ -30,8 +30,6 @@ class Watched(IntFlag):
     DELETE = 0x200
     DELETE_SELF = 0x400
     MOVE_SELF = 0x800
-    OVERFLOW = 0x4000
-    IGNORED = 0x8000
     ONLYDIR = 0x0100_0000
     DONT_FOLLOW = 0x0200_0000
 

@@ -44,7 +44,7 @@ class Notifier:
         self._callers: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
-        """Open the socket, 0600 in a directory of 0700; one of a dead daemon is replaced."""
+        """Make the directory (0700) and open the socket in it (0600); one of a dead daemon is replaced."""
         listening = await asyncio.to_thread(_listening_socket, self.path)
         self._server = await asyncio.start_unix_server(self._called, sock=listening, limit=LARGEST)
 
@@ -118,6 +118,8 @@ def _listening_socket(path: Path) -> socket.socket:
     if (excess := len(os.fsencode(path)) - _LONGEST_PATH) > 0:
         msg = f"{path}: too long for a socket, by {excess} bytes; give the tunnel a shorter name"
         raise SystemFault(msg)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)  # whatever the umask, or whoever made it before
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(str(path))  # nobody can reach it between the two calls: the directory is root's alone

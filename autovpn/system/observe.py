@@ -130,7 +130,6 @@ def _link(
         gateways=tuple(Gateway(address, neighbours.get((row.index, address))) for address in gateways),
         metric=min((route.metric for route in routes), default=None),
         mtu=row.mtu,
-        permanent_mac=row.permanent_mac or row.mac,
         wireless=wireless,
         wireless_pending=row.index in associations.pending,
         dns=dns,

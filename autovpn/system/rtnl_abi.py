@@ -10,7 +10,6 @@ from typing import Final
 SO_RCVBUFFORCE: Final = 33
 SOL_NETLINK: Final = 270  # include/linux/socket.h
 NETLINK_ADD_MEMBERSHIP: Final = 1
-NETLINK_EXT_ACK: Final = 11
 NETLINK_GET_STRICT_CHK: Final = 12
 
 # netlink.h: message header (length, type, flags, sequence, port), control messages and flags.
@@ -120,10 +119,7 @@ NDA_DST: Final = 1
 NDA_LLADDR: Final = 2
 NUD_REACHABLE: Final = 0x02
 NUD_STALE: Final = 0x04
-NUD_DELAY: Final = 0x08
-NUD_PROBE: Final = 0x10
 NUD_NOARP: Final = 0x40
-NUD_PERMANENT: Final = 0x80
 
 
 class OperState(IntEnum):

@@ -55,9 +55,7 @@ def test_the_daemons_settings_become_the_policys(etc: Etc) -> None:
         on_conflict = "yield"
         """,
     )
-    assert etc.policy() == Policy(
-        (), 1.0, 0.0, 2.0, 60.0, frozenset({"veth0"}), frozenset({"docker0"}), "file", "yield"
-    )
+    assert etc.policy() == Policy((), 1.0, 0.0, 2.0, frozenset({"veth0"}), frozenset({"docker0"}), "file", "yield")
 
 
 def test_every_condition_becomes_bytes_networks_and_text(etc: Etc) -> None:

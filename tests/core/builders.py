@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 from autovpn.core.network import Gateway, Grade, Security, Wireless
 from autovpn.core.profile import Action, Condition, DnsSettings, Key, Policy, Profile, Wanted
+from autovpn.core.routing import Place, RoutePlan, TunnelRoutes, guard, pin_rules, tunnel_routing
 from autovpn.core.snapshot import Link, LinkId, LinkType, Phase, Snapshot
-from autovpn.core.tunnel import OpensshSettings, RouteMode, RouteWish, TunnelSpec
+from autovpn.core.tunnel import OpensshSettings, PinnedEndpoint, RouteMode, RouteWish, TunnelSpec
 
 
 def wifi(ssid: bytes = b"Campus", index: int = 2, security: Security = Security.PSK, **changes: object) -> Link:
@@ -72,6 +74,12 @@ def trusted(name: str, *conditions: Condition, require: Grade = Grade.HINT, **ch
 def policy(*profiles: Profile, **changes: object) -> Policy:
     """Return a policy of these profiles."""
     return replace(Policy(profiles=profiles), **changes)  # type: ignore[arg-type]
+
+
+def routing_for(tunnel: TunnelRoutes, endpoints: Iterable[PinnedEndpoint], uplink: str, place: Place) -> RoutePlan:
+    """Return all of it together: pin, guard where the tunnel is a full one, and the tunnel's own rules and routes."""
+    plan = pin_rules(endpoints, place) | tunnel_routing(tunnel, place)
+    return plan | guard(uplink, place) if tunnel.mode is RouteMode.FULL else plan
 
 
 def seen(*links: Link) -> Snapshot:

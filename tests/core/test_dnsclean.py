@@ -14,7 +14,6 @@ from autovpn.core.dnsclean import (
     MAX_SEARCH_CHARACTERS,
     MAX_SERVERS,
     clean_domains,
-    clean_options,
     clean_search,
     clean_servers,
     whole_file_fault,
@@ -34,7 +33,7 @@ def test_whatever_is_pushed_what_remains_is_a_short_list_of_plain_addresses(push
 
 @given(hostile)
 def test_no_reason_carries_a_control_character_into_the_log(pushed: list[str]) -> None:
-    for clean in (clean_servers, clean_search, clean_domains, clean_options):
+    for clean in (clean_servers, clean_search, clean_domains):
         assert all(reason.isascii() and reason.isprintable() for reason in clean(pushed)[1])
 
 
@@ -148,13 +147,6 @@ def test_search_domains_beyond_what_libc_reads_are_said() -> None:
 
 def test_domains_are_capped() -> None:
     assert len(clean_domains(f"d{n}.example" for n in range(100))[0]) == MAX_DOMAINS
-
-
-def test_options_are_words_or_words_with_a_number() -> None:
-    kept, reasons = clean_options(["edns0", "ndots:2", "edns0", "a b", "x\ny", "ndots:-1"])
-
-    assert kept == ("edns0", "ndots:2")
-    assert len(reasons) == 3
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ from autovpn.core.routing import (
     guard,
     pin_rules,
     private_lan,
-    routing_for,
     tunnel_mtu,
     tunnel_routing,
 )
 from autovpn.core.tunnel import PinnedEndpoint, RouteMode
+from tests.core.builders import routing_for
 
 PLACE = Place(table=0x8705, priority=8710)
 TUN = 9

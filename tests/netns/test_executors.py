@@ -84,9 +84,6 @@ class RealTunnels:
         known = receipt or {}
         await asyncio.to_thread(processes.recover, nonce, known.get("pid"), known.get("start_time"))
 
-    async def is_alive(self, nonce: str, receipt: Mapping[str, Any]) -> bool:
-        return bool(find_by_nonce(nonce))
-
 
 class Real:
     """The laptop's kernel, and a resolv.conf of its own."""

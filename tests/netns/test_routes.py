@@ -21,11 +21,11 @@ from autovpn.core.routing import (
     choose_table,
     guard,
     pin_rules,
-    routing_for,
 )
 from autovpn.core.tunnel import PinnedEndpoint, RouteMode
 from autovpn.system import links, routes
 from autovpn.system.rtnl import Rtnl
+from tests.core.builders import routing_for
 from tests.netns.namespace import Namespace
 from tests.netns.world import GATEWAY, GATEWAY6, World, wait_until
 
