@@ -225,10 +225,8 @@ def _cast(
     exclusive: str | None = None
     owners: dict[str, str] = {}
     cast = []
-    for ride in sorted(rides, key=lambda ride: (order.get(ride.uplink, len(order)), ride.epoch)):
-        profile = policy.profile(ride.profile)
-        if profile is None:
-            continue
+    ordered = sorted(rides, key=lambda ride: (order.get(ride.uplink, len(order)), ride.epoch))
+    for ride, profile in ((ride, profile) for ride in ordered if (profile := policy.profile(ride.profile))):
         role, reason = Role.SPLIT, reasons.get(ride.profile, "its uplink was lost a moment ago")
         taken = next((tunnel.name for tunnel in profile.tunnels if tunnel.name in owners), None)
         if profile.is_exclusive and exclusive:

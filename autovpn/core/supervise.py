@@ -38,6 +38,11 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class Launched:
+    """The tunnel's program is being started: from now on the far end is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Adopted:
     """A tunnel of a dead daemon is still running."""
 
@@ -82,7 +87,7 @@ class Retry:
     """Something changed that may well help: `up`, a reload, a resume."""
 
 
-TunnelEvent = Wanted | Resolved | Adopted | BecameReady | Broke | Unwanted | Ended | Due | Retry
+TunnelEvent = Wanted | Resolved | Launched | Adopted | BecameReady | Broke | Unwanted | Ended | Due | Retry
 
 _P = TunnelPhase
 _BROKEN = (_P.BACKOFF, _P.FAILED)
@@ -90,7 +95,7 @@ _BROKEN = (_P.BACKOFF, _P.FAILED)
 TABLE: Mapping[TunnelPhase, Mapping[type[TunnelEvent], tuple[TunnelPhase, ...]]] = {
     _P.REST: {Wanted: (_P.RESOLVING,), Adopted: (_P.VERIFYING,)},
     _P.RESOLVING: {Resolved: (_P.CONNECTING,), Broke: _BROKEN, Unwanted: (_P.REST,)},
-    _P.CONNECTING: {BecameReady: (_P.UP,), Broke: _BROKEN, Unwanted: (_P.STOPPING,)},
+    _P.CONNECTING: {Launched: (_P.CONNECTING,), BecameReady: (_P.UP,), Broke: _BROKEN, Unwanted: (_P.STOPPING,)},
     _P.VERIFYING: {BecameReady: (_P.UP,), Broke: _BROKEN, Unwanted: (_P.STOPPING,)},
     _P.UP: {BecameReady: (_P.UP,), Broke: _BROKEN, Unwanted: (_P.STOPPING,)},
     _P.STOPPING: {Ended: (_P.REST,)},
@@ -112,9 +117,12 @@ def supervise(state: TunnelState, event: TunnelEvent, now: float) -> TunnelState
         case Wanted(instance):
             return _begin(entered, instance, fresh=instance != state.instance)
         case Resolved(endpoints):
-            return replace(entered, endpoints=endpoints)
+            return replace(entered, endpoints=endpoints, launched=False)
+        case Launched():
+            return replace(entered, launched=True)
         case Adopted(instance, attempt, endpoints, facts):
-            return replace(entered, instance=instance, attempt=attempt, endpoints=endpoints, facts=facts)
+            adopted = replace(entered, instance=instance, attempt=attempt, endpoints=endpoints, facts=facts)
+            return replace(adopted, launched=True)
         case BecameReady(facts):
             since = state.since if state.phase is _P.UP else now
             return replace(entered, facts=facts, since=since, cooldowns=0, last_failure=None)

@@ -225,6 +225,7 @@ class TunnelState:
 
     `instance` names the configuration and activation that it runs for; `attempt` counts from 1; `not_before` is when
     a retry is due and `since` when the phase began (both monotonic seconds); `cooldowns` counts the long pauses.
+    `launched` says that the program runs or the device is made: hooks may have taken their time before that.
     """
 
     phase: TunnelPhase = TunnelPhase.REST
@@ -236,6 +237,7 @@ class TunnelState:
     facts: Facts | None = None
     last_failure: Failure | None = None
     cooldowns: int = 0
+    launched: bool = False
 
     @property
     def counts_as_up(self) -> bool:

@@ -95,8 +95,12 @@ class MachineResolver:
         return Outcome(all(outcome.clean for outcome in outcomes), tuple(why for o in outcomes for why in o.why))
 
     async def resume(self, dns: MachineDns) -> None:
-        """Take over a wish that a daemon before us put in force, and mend it where it is not."""
+        """Take over a wish that a daemon before us put in force, and mend it where it is not.
+
+        Without a wish whatever is left of us is undone: the record of it may be lost, the file tells by itself.
+        """
         if not dns.is_wanted:
+            await self.revert()
             return
         async with self._turn:
             choice = await self._chosen(dns)

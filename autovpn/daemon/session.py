@@ -19,7 +19,7 @@ from autovpn.core.driving import (
     Uplink,
     UplinkChanged,
 )
-from autovpn.core.supervise import BecameReady, Broke, TunnelEvent
+from autovpn.core.supervise import BecameReady, Broke, Launched, TunnelEvent
 from autovpn.core.tunnel import Facts, Failure, FailureClass, PinnedEndpoint
 from autovpn.daemon.tunnels import jitter
 from autovpn.errors import AutovpnError
@@ -69,6 +69,7 @@ class Session:
 
     async def start(self) -> Receipt:
         """Begin the attempt; return once its process runs or its device is made, without waiting for the far end."""
+        self._tell(Launched())
         self._state, actions = self._driver.start(self._launch, time.monotonic())
         return await self._set_off(actions)
 

@@ -112,6 +112,7 @@ class TunnelStates:
 def _limit(key: TunnelKey, state: TunnelState, policy: Policy) -> float | None:
     profile = policy.profile(key[0])
     spec = profile.tunnel(key[1]) if profile else None
-    if spec is None or state.phase not in _WAITING:
+    hooks_run = state.phase is TunnelPhase.CONNECTING and not state.launched
+    if spec is None or state.phase not in _WAITING or hooks_run:
         return None
     return state.since + spec.connect_timeout + GRACE

@@ -19,6 +19,7 @@ from autovpn.core.supervise import (
     Broke,
     Due,
     Ended,
+    Launched,
     Resolved,
     Retry,
     TunnelEvent,
@@ -32,6 +33,7 @@ FACTS = Facts(device="tun0")
 EVENTS = st.one_of(
     st.builds(Wanted, st.sampled_from(["one", "two"])),
     st.just(Resolved(())),
+    st.just(Launched()),
     st.just(Adopted("one", 1, (), FACTS)),
     st.just(BecameReady(FACTS)),
     st.builds(Broke, st.builds(Failure, st.sampled_from(FailureClass), st.just("no")), st.just(1.0)),
@@ -173,3 +175,12 @@ def test_only_a_ready_tunnel_has_facts(events: list[TunnelEvent]) -> None:
     state = folded(*events)
 
     assert state.facts is None or state.phase in (TunnelPhase.UP, TunnelPhase.VERIFYING)
+
+
+def test_the_time_to_connect_begins_when_the_program_is_started() -> None:
+    """A hook before it may take as long as its own time limit allows."""
+    connecting = supervise(folded(Wanted("one"), Resolved(())), Launched(), 140.0)
+
+    assert connecting.launched
+    assert connecting.since == 140.0
+    assert not folded(broke(), Due(), Wanted("one"), Resolved(()), state=connecting).launched

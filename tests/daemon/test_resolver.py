@@ -119,11 +119,13 @@ class TestResume:
         assert standing is not None
         assert not standing.in_force
 
-    async def test_without_a_wish_there_is_nothing_to_take_over(self) -> None:
+    async def test_without_a_wish_whatever_is_left_of_us_is_undone(self) -> None:
+        """The record of it may be lost: the file tells by itself."""
         made = Resolving()
         await made.resolver.resume(MachineDns())
 
         assert made.resolver.standing() is None
+        assert made.backend.reverts == 1
 
 
 class TestOriginal:
