@@ -195,6 +195,7 @@ class Loop:
         snapshot = Snapshot(links, self.tunnels.view())
         if links != self.snapshot.links:
             self._spared.clear()
+            self.chores.start(self.machine.dns.reconsider())
         self.decision = self._decide(snapshot, now)
         self.memory = self.decision.memory
         self._note_reasons()

@@ -158,3 +158,22 @@ def files(laptop: Laptop) -> list[str]:
     find = ("find", "/run", "/var/lib", "/etc", "-not", "-name", "output", "-printf", "%p %C@\n")
     listing = laptop.namespace.run_private(*find).stdout
     return sorted(listing.splitlines())
+
+
+def test_dns_that_was_refused_is_tried_again_when_the_network_changes(laptop: Laptop) -> None:
+    office_profile(laptop)
+    before = laptop.resolv_conf
+    laptop.namespace.run_private("mount", "-o", "remount,ro", "/etc")
+    try:
+        laptop.start()
+        laptop.wait_for("office", "up")
+        assert laptop.resolv_conf == before
+        assert "read-only" in str(laptop.status()["dns"])
+    finally:
+        laptop.namespace.run_private("mount", "-o", "remount,rw", "/etc")
+
+    laptop.namespace.batch("addr add 192.0.2.77/24 dev eth0")
+
+    wait_until(lambda: "10.20.0.53" in laptop.resolv_conf, "the tunnel's DNS")
+    assert laptop.stop() == 0
+    assert laptop.resolv_conf == before
