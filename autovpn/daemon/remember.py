@@ -62,12 +62,18 @@ class Memories:
         remembered = Remembered(memory, tunnels)
         if remembered == self._saved:
             return
-        self._saved = remembered
         text = json.dumps(encode((self._origin, memory, tunnels)))
         try:
-            await asyncio.to_thread(write_durably, self._path, text.encode(), Dress(mode=0o600))
+            await asyncio.to_thread(_write, self._path, text.encode())
         except OSError as error:
             log.warning("memory.unwritable path=%s error=%s", self._path, error)
+        else:
+            self._saved = remembered
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_durably(path, content, Dress(mode=0o600))
 
 
 def relinked(memory: Memory, links: Iterable[Link]) -> Memory:

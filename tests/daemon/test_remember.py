@@ -116,3 +116,16 @@ class TestRelinked:
 
         assert memory.rides[0].network.security is None
         assert not memory.rides[0].network.conflicts(now.network)
+
+
+async def test_what_could_not_be_kept_is_kept_the_next_time(tmp_path: Path) -> None:
+    """Somebody may empty /run under a running daemon."""
+    blocked = tmp_path / "run"
+    blocked.write_text("in the way")
+    memories = Memories(blocked / "memory.json", ORIGIN)
+    await memories.save(MEMORY, {})
+    blocked.unlink()
+
+    await memories.save(MEMORY, {})
+
+    assert memories.load().memory == MEMORY
