@@ -128,4 +128,4 @@ async def test_what_could_not_be_kept_is_kept_the_next_time(tmp_path: Path) -> N
 
     await memories.save(MEMORY, {})
 
-    assert memories.load().memory == MEMORY
+    assert (await asyncio.to_thread(memories.load)).memory == MEMORY
