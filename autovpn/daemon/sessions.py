@@ -85,12 +85,6 @@ class Sessions:
         receipt = receipt or {}
         await asyncio.to_thread(processes.recover, nonce, receipt.get("pid"), receipt.get("start_time"))
 
-    async def is_alive(self, nonce: str, receipt: Mapping[str, Any]) -> bool:
-        """Report whether a tunnel of another daemon still has its process and its device."""
-        pid, index = receipt.get("pid"), receipt.get("index")
-        runs = pid is None or processes.identify(pid, receipt["start_time"], nonce) is not None
-        return runs and (index is None or index in self._indexes.values())
-
     def see_links(self, present: Mapping[str, int]) -> None:
         """Tell every tunnel which links there are now."""
         self._indexes = present

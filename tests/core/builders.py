@@ -34,7 +34,7 @@ def cable(
     index: int = 3, prefix: str = "198.51.100.10/24", mac: str | None = "02:00:00:00:00:bb", **changes: object
 ) -> Link:
     """Return a usable wired link."""
-    gateway = next(iter(ip_interface(prefix).network.hosts()))
+    gateway = ip_address(str(next(iter(ip_interface(prefix).network.hosts()))))
     link = Link(
         LinkId(index, 1),
         f"eth{index}",

@@ -99,23 +99,7 @@ def test_what_is_known_of_a_tunnel_is_in_the_journal(tmp_path: Path) -> None:
 
 
 class TestAlive:
-    """Whether a tunnel of another daemon is still there: its process by its start time, its device by its index."""
-
-    @pytest.mark.parametrize(
-        ("receipt", "alive"),
-        [
-            ({"pid": None, "start_time": None, "index": None}, True),
-            ({"pid": None, "start_time": None, "index": 2}, True),
-            ({"pid": None, "start_time": None, "index": 999}, False),
-            ({"pid": 1, "start_time": 0, "index": 2}, False),
-        ],
-    )
-    def test_it_is_when_all_that_it_had_is(self, tmp_path: Path, receipt: dict[str, Any], *, alive: bool) -> None:
-        async def story(daemon: Daemon) -> None:
-            await daemon.begin(wifi())
-            assert await daemon.sessions.is_alive("nonce", receipt) is alive
-
-        play(tmp_path, story)
+    """Whether a tunnel of another daemon can be taken over."""
 
     @pytest.mark.parametrize("index", [999, None])
     def test_one_that_is_dead_counts_as_lost_until_it_is_started_or_stopped(
