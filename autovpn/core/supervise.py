@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from autovpn.core.tunnel import Facts, Failure, PinnedEndpoint, TunnelPhase, TunnelState
 
 ATTEMPTS = 3
-BACKOFF = (1.0, 2.0, 4.0)
-"""Seconds before the next attempt, after the first, second and any later failure."""
+BACKOFF = (1.0, 2.0)
+"""Seconds before the next attempt, after the first and the second failure."""
 
 STEADY = 60.0
 """A tunnel that was up for this many seconds starts counting its attempts anew."""
@@ -163,5 +163,5 @@ def _after_failure(state: TunnelState, failure: Failure, jitter: float, now: flo
         pause = min(COOLDOWN * 2**state.cooldowns, COOLDOWN_CAP)
         not_before = now + pause if failure.kind.heals_with_time else None
         return replace(broken, phase=_P.FAILED, not_before=not_before)
-    pause = BACKOFF[min(attempt, len(BACKOFF)) - 1] * jitter
+    pause = BACKOFF[attempt - 1] * jitter
     return replace(broken, phase=_P.BACKOFF, not_before=now + pause)
