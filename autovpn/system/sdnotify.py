@@ -22,4 +22,4 @@ def watchdog_interval() -> float | None:
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     allowed = os.environ.get("WATCHDOG_USEC", "")
-    return int(allowed) / 2e6 if allowed.isdigit() and int(allowed) else None
+    return int(allowed) / 2e6 if allowed.isdecimal() and int(allowed) else None

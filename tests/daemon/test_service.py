@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -226,5 +227,40 @@ def test_a_hangup_reads_the_configuration_anew(tmp_path: Path, caplog: pytest.Lo
         signal.raise_signal(signal.SIGHUP)
         await served.daemon.until(lambda: served.daemon.loop.plans.is_idle and not served.daemon.applied())
         assert StepKind.TUNNEL.value not in served.daemon.applied()
+
+    play(story)
+
+
+def test_the_service_manager_hears_of_the_beginning_the_middle_and_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ready once a client is taken, alive while it runs, and stopping when a signal has ended it."""
+    heard: list[str] = []
+
+    def listen(*assignments: str) -> None:
+        heard.extend(assignments)
+        if assignments[0] == "READY=1":
+            with socket.socket(socket.AF_UNIX) as client:
+                client.setblocking(False)
+                client.connect(str(tmp_path / "control.sock"))
+
+    monkeypatch.setattr("autovpn.daemon.service.notify", listen)
+    monkeypatch.setenv("WATCHDOG_USEC", "20000000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+
+    async def story() -> None:
+        served = Served(tmp_path)
+        await served.start()
+        assert heard[:2] == ["READY=1", "STATUS=watching"]
+        before = heard.count("WATCHDOG=1")
+        await asyncio.sleep(60.0)
+        assert heard.count("WATCHDOG=1") - before == 6, "twice in each 20 seconds"
+        assert "STOPPING=1" not in heard
+        await served.end(signal.SIGTERM)
+        assert heard[-1] == "STOPPING=1"
+        assert heard.count("READY=1") == heard.count("STOPPING=1") == 1
+        said = len(heard)
+        await asyncio.sleep(60.0)
+        assert len(heard) == said
 
     play(story)
