@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
+from blockbuster import BlockingError
+
+from autovpn.system.files import write_durably
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "autovpn").rglob("*.py"))
@@ -43,6 +47,12 @@ def test_nothing_runs_through_a_shell(path: Path) -> None:
         assert shell is None or ast.unparse(shell) == "False", f"{where} runs a shell; pass an argument list"
         named = call.func.attr if isinstance(call.func, ast.Attribute) else ""
         assert named not in SHELLS, f"{where}: {named} runs a shell; pass an argument list"
+
+
+async def test_what_blocks_the_event_loop_is_caught_in_every_test(tmp_path: Path) -> None:
+    with pytest.raises(BlockingError):
+        write_durably(tmp_path / "file", b"content")
+    await asyncio.to_thread(write_durably, tmp_path / "file", b"content")
 
 
 def test_the_changelog_keeps_its_format() -> None:
