@@ -76,14 +76,14 @@ def ssid(value: object) -> bytes:
     """Return the bytes of an SSID written as text; nothing in it has a special meaning."""
     if not isinstance(value, str):
         raise ValueError("must be text in quotes")  # noqa: TRY004
-    return _fits_ssid(value.encode(), value)
+    return _named_ssid(value.encode(), value)
 
 
 def ssid_hex(value: object) -> bytes:
     """Return the bytes of an SSID written as pairs of hexadecimal digits."""
     if not isinstance(value, str) or not _HEX.fullmatch(value):
         raise ValueError(f'{quoted(value)} is not hexadecimal; write two digits for each byte, like "4361666522"')
-    return _fits_ssid(bytes.fromhex(value), value)
+    return _named_ssid(bytes.fromhex(value), value)
 
 
 def ssid_glob(value: object) -> bytes:
@@ -91,6 +91,12 @@ def ssid_glob(value: object) -> bytes:
     pattern = text(value).encode()
     _fits_ssid(_GLOB_SET.sub(b"?", pattern).replace(b"*", b""), str(value))
     return pattern
+
+
+def _named_ssid(content: bytes, value: str) -> bytes:
+    if not content:
+        raise ValueError("is empty; a hidden network does not show its name, but is joined by it: write that")
+    return _fits_ssid(content, value)
 
 
 def _fits_ssid(content: bytes, value: str) -> bytes:

@@ -34,17 +34,17 @@ def test_a_timeout_of_zero_is_refused() -> None:
         fields.timeout("0s")
 
 
-@given(st.binary(max_size=32))
+@given(st.binary(min_size=1, max_size=32))
 def test_every_ssid_can_be_written_in_hexadecimal(content: bytes) -> None:
     assert fields.ssid_hex(content.hex()) == content
 
 
-@given(st.text(max_size=8))
+@given(st.text(min_size=1, max_size=8))
 def test_nothing_in_an_ssid_has_a_special_meaning(written: str) -> None:
     assert fields.ssid(written) == written.encode()
 
 
-@pytest.mark.parametrize("written", [r"\x41", r"C:\net", "*", "?", "!not", "~regex", "", "$(reboot)", " space "])
+@pytest.mark.parametrize("written", [r"\x41", r"C:\net", "*", "?", "!not", "~regex", "$(reboot)", " space "])
 def test_an_ssid_is_not_unescaped_a_second_time(written: str) -> None:
     assert fields.ssid(written) == written.encode()
 
@@ -61,6 +61,18 @@ def test_an_ssid_is_not_unescaped_a_second_time(written: str) -> None:
 def test_an_ssid_has_at_most_32_bytes(parse: Callable[[object], bytes], value: str) -> None:
     with pytest.raises(ValueError, match="at most 32"):
         parse(value)
+
+
+@pytest.mark.parametrize("parse", [fields.ssid, fields.ssid_hex, fields.ssid_glob])
+def test_an_empty_ssid_is_refused_since_no_network_is_joined_by_it(parse: Callable[[object], bytes]) -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        parse("")
+
+
+@pytest.mark.parametrize("parse", [fields.ssid, fields.ssid_hex])
+def test_whoever_means_a_hidden_network_is_told_what_to_write(parse: Callable[[object], bytes]) -> None:
+    with pytest.raises(ValueError, match=r"a hidden network .* is joined by it"):
+        parse("")
 
 
 def test_a_pattern_may_be_longer_than_what_it_matches() -> None:

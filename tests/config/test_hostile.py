@@ -83,7 +83,7 @@ def test_any_tunnel_is_answered(kind: str, data: dict[str, object]) -> None:
         assert _is_told(loaded)
 
 
-@given(st.binary(max_size=32))
+@given(st.binary(min_size=1, max_size=32))
 def test_an_ssid_of_any_bytes_arrives_as_it_is(ssid: bytes) -> None:
     text = f'action = "disconnect"\n[match]\nssid_hex = ["{ssid.hex()}"]\n[trust]\nrequire = "shared-key"\n'
     with _loaded(text.encode()) as (loaded, _):

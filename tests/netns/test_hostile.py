@@ -58,8 +58,7 @@ NASTY = [
     b"Campus ",
 ]
 EVERY_BYTE = [bytes(range(start, start + 32)) for start in range(0, 256, 32)]
-LENGTHS = [b"x" * length for length in (1, 2, 8, 31, 32)]
-SSIDS = list(dict.fromkeys([*NASTY, *EVERY_BYTE, *LENGTHS]))
+LENGTHS = {"ssid_hex": range(1, 33)}  # in the other ways the shortest and the longest; an empty name is no wish
 
 RECORD = """#!/bin/sh
 env -0 > "{folder}/$AUTOVPN_PROFILE.$AUTOVPN_EVENT"
@@ -127,7 +126,8 @@ def configured(folder: Path, kind: str) -> tuple[Policy, dict[bytes, str]]:
     hook.write_text(RECORD.format(folder=folder))
     hook.chmod(0o755)
     names = {}
-    for number, ssid in enumerate(SSIDS):
+    lengths = [b"x" * length for length in LENGTHS.get(kind, (1, 32))]
+    for number, ssid in enumerate(dict.fromkeys([*NASTY, *EVERY_BYTE, *lengths])):
         line = wish(kind, ssid)
         if line is None:
             continue
