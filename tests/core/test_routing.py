@@ -281,3 +281,7 @@ def test_what_is_removed_and_what_is_kept_make_up_the_plan(before: TunnelRoutes,
     assert not set(gone.rules) & set(new.rules)
     assert set((gone | new).rules) == set(old.rules) | set(new.rules)
     assert not (old - old)
+
+
+def test_no_place_is_chosen_where_others_have_taken_them_all() -> None:
+    assert choose_priority(frozenset(PRIORITIES)) is None
