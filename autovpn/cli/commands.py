@@ -100,7 +100,8 @@ def cli() -> None:
       autovpn status       what is the daemon doing?
 
     Exit status: 0 fine; 1 it failed, or problems were found; 2 wrong usage;
-    3 the daemon isn't running. AUTOVPN_DEBUG=1 shows where an error came from.
+    3 the daemon isn't running; 130 interrupted; 141 the pipe it wrote to was closed.
+    AUTOVPN_DEBUG=1 shows where an error came from.
     """
 
 

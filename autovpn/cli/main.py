@@ -1,6 +1,7 @@
 """The entry point of the command `autovpn`: it finds out what is asked before it imports anything for it.
 
-Exit status: 0 fine, 1 it failed or problems were found, 2 wrong usage, 3 the daemon isn't running, 130 interrupted.
+Exit status: 0 fine, 1 it failed or problems were found, 2 wrong usage, 3 the daemon isn't running, 130 interrupted,
+141 the pipe it wrote to was closed.
 """
 
 from __future__ import annotations

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from pydantic import BaseModel
 
 from autovpn.cli import asking, local
+from autovpn.cli.commands import cli
 from autovpn.cli.hook import EVENTS
+from autovpn.cli.main import FAILED, INTERRUPTED, NOT_RUNNING, PIPE_CLOSED
 from autovpn.config.model import ConditionsTable, DaemonTable, HookTable, MachineDnsTable, ProfileDnsTable, ProfileFile
 
 PACKAGING = Path(__file__).parent.parent.parent / "packaging"
@@ -29,6 +33,19 @@ def test_the_manual_has_every_command(command: str) -> None:
 def test_the_manuals_have_every_event(event: str) -> None:
     assert event in manual("autovpn.8")
     assert event in manual("autovpn-profile.5")
+
+
+EXIT_STATUSES = [0, FAILED, click.UsageError.exit_code, NOT_RUNNING, INTERRUPTED, PIPE_CLOSED]
+
+
+def test_the_manual_has_every_exit_status_and_no_other() -> None:
+    section = manual("autovpn.8").partition(".Sh EXIT STATUS\n")[2].partition(".Sh ")[0]
+    assert [int(code) for code in re.findall(r"^\.It (\d+)$", section, re.MULTILINE)] == EXIT_STATUSES
+
+
+def test_the_help_has_every_exit_status_and_no_other() -> None:
+    told = (cli.help or "").partition("Exit status:")[2].partition("AUTOVPN_DEBUG")[0]
+    assert [int(code) for code in re.findall(r"\b\d+\b", told)] == EXIT_STATUSES
 
 
 @pytest.mark.parametrize("table", [DaemonTable, MachineDnsTable])
