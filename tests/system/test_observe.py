@@ -11,20 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autovpn.core.decide import decide
+from autovpn.core.decide import Decision, decide
 from autovpn.core.memory import Memory
 from autovpn.core.network import Gateway, Security, UplinkDns, Wireless
-from autovpn.core.profile import Key
-from autovpn.core.routing import AUTOVPN_PROTO
+from autovpn.core.profile import DnsSettings, Key
+from autovpn.core.routing import AUTOVPN_PROTO, Place, RoutePlan, TunnelRoutes, guard, pin_rules, tunnel_routing
 from autovpn.core.snapshot import Link, LinkType, Phase, Snapshot
-from autovpn.core.wanted import steps_for
-from autovpn.system.observe import Associations, observe_links
+from autovpn.core.steps import AddressValue, GuardValue, PinValue, RoutesValue, Step, StepKind
+from autovpn.core.tunnel import Facts, PinnedEndpoint, RouteMode, RouteWish, TunnelPhase, TunnelState
+from autovpn.core.wanted import instance_of, steps_for
+from autovpn.system.observe import ALIAS_PREFIX, Associations, observe_links
 from autovpn.system.rtnl_abi import OperState
 from autovpn.system.rtnl_rows import AddressRow, LinkRow, NeighbourRow, NextHop, RouteRow, RuleRow, Tables
-from tests.core.builders import connect, on, policy, trusted
+from tests.core.builders import connect, on, policy, ssh, trusted
 
 ETHER, RAWIP, PPP, LOOPBACK = 1, 519, 512, 772
 MAIN, UNICAST, UNREACHABLE = 254, 1, 7
+FR_ACT_TO_TABLE, FR_ACT_UNREACHABLE = 1, 7
 REACHABLE, STALE, INCOMPLETE, FAILED, PERMANENT = 0x02, 0x04, 0x01, 0x20, 0x80
 GATEWAY, GATEWAY6 = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 MAC = "02:00:00:00:00:aa"
@@ -341,3 +344,105 @@ def test_nothing_rides_on_a_device_of_ours(machine: tuple[Tables, Associations],
     decision = decide(snapshot, RULES, Memory(), 0.0)
 
     assert not {activation.uplink.index for activation in decision.activations} & effects.links.keys()
+
+
+# -- the same with the effects of a real plan
+
+WISH = (
+    RouteWish(RouteMode.SPLIT, (ip_network("10.0.0.0/8"), ip_network("192.0.2.0/24"))),
+    RouteWish(RouteMode.SPLIT, (ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"), ip_network("2000::/3"))),
+    RouteWish(RouteMode.FULL),
+    RouteWish(RouteMode.NONE),
+)
+DEVICE_NAME = "av-office"
+FACTS = Facts(
+    DEVICE_NAME,
+    (ip_interface("10.98.0.2/30"), ip_interface("2001:db8:98::2/64")),
+    ip_address("10.98.0.1"),
+    dns=("10.98.0.53",),
+)
+ENDPOINTS = (PinnedEndpoint(ip_address("203.0.113.1"), 22, "tcp"), PinnedEndpoint(ip_address("2001:db8::1"), 51, "udp"))
+PLACE, DEVICE = Place(), 90
+
+
+def laid(steps: tuple[Step, ...]) -> RoutePlan:
+    """Return the rules and routes of these steps, as the executor makes them."""
+    plan = RoutePlan()
+    for step in steps:
+        match step.value:
+            case GuardValue(uplink):
+                plan |= guard(uplink, PLACE)
+            case PinValue(endpoints):
+                plan |= pin_rules(endpoints, PLACE)
+            case RoutesValue() as value:
+                plan |= tunnel_routing(
+                    TunnelRoutes(
+                        DEVICE, value.mode, value.prefixes, value.dns, value.on_link, value.has_ipv4, value.has_ipv6
+                    ),
+                    PLACE,
+                )
+            case _:
+                pass
+    return plan
+
+
+def effects_of(steps: tuple[Step, ...]) -> Tables:
+    """Return what the kernel's tables hold once these steps are done."""
+    plan = laid(steps)
+    wanted = [step.value for step in steps if isinstance(step.value, AddressValue)]
+    links = [row(DEVICE, one.device, kind="tun", alias=f"{ALIAS_PREFIX}nonce", mtu=one.mtu) for one in wanted]
+    addresses = tuple(AddressRow(DEVICE, address, 0) for one in wanted for address in one.addresses)
+    routes = tuple(
+        RouteRow(one.family, one.table, one.dst, None, one.device, one.metric, AUTOVPN_PROTO, 0, one.kind)
+        for one in plan.routes
+    )
+    rules = tuple(
+        RuleRow(
+            one.family,
+            one.priority,
+            one.table or 0,
+            FR_ACT_TO_TABLE if one.table else FR_ACT_UNREACHABLE,
+            dst=one.dst,
+            oif=one.oif,
+            ipproto=one.ipproto,
+            sport=one.sport,
+            dport=(one.dport, one.dport) if one.dport else None,
+            protocol=AUTOVPN_PROTO,
+        )
+        for one in plan.rules
+    )
+    return tables(*links, addresses=addresses, routes=routes, rules=rules)
+
+
+@pytest.mark.parametrize("wish", WISH, ids=["split", "everything-by-halves", "full", "none"])
+@pytest.mark.parametrize("stations", [{}, {2: CAMPUS}], ids=["wired", "wifi"])
+@pytest.mark.parametrize("profile_dns", [None, ("10.98.0.54",)], ids=["pushed-dns", "own-dns"])
+def test_the_steps_of_a_tunnel_never_change_what_is_decided(
+    wish: RouteWish, stations: dict[int, Wireless | None], profile_dns: tuple[str, ...] | None
+) -> None:
+    """decide(observe(apply(plan(s)))) == decide(s), with the steps of the decision itself and nothing made up."""
+    conditions = on(Key.GATEWAY_MAC, MAC), on(Key.INTERFACE_TYPE, LinkType.WIFI if stations else LinkType.ETHERNET)
+    tunnel = replace(ssh("office"), device=DEVICE_NAME, routes=wish)
+    office = connect("office", *conditions, tunnels=(tunnel,), dns=DnsSettings(servers=profile_dns))
+    rules = policy(office, trusted("elsewhere", is_default=True))
+    associations, now = Associations(stations), 1000.0
+
+    def decided(these: Tables, memory: Memory) -> tuple[Snapshot, Decision]:
+        snapshot = Snapshot(observe_links(these, associations, dns=UplinkDns(("192.0.2.53",))))
+        return snapshot, decide(snapshot, rules, memory, now)
+
+    before, decision = decided(WIRED, Memory())
+    (activation,) = decision.activations
+    up = TunnelState(TunnelPhase.UP, instance_of(activation, tunnel), 1, endpoints=ENDPOINTS, facts=FACTS)
+    running = {("office", "office"): up}
+    steps = steps_for(decision, replace(before, tunnels=running), rules)
+    effects = effects_of(steps)
+    assert {step.kind for step in steps} >= {StepKind.PIN, StepKind.TUNNEL, StepKind.ADDRESS, StepKind.DNS}
+    assert bool(effects.routes) == (wish.mode is not RouteMode.NONE)
+
+    after, again = decided(beside(WIRED, effects), decision.memory)
+
+    assert after == before
+    assert decided(beside(WIRED, effects), Memory())[1] == decision, "also for a successor that remembers nothing"
+    assert (again.activations, again.judgements, again.endings) == (decision.activations, decision.judgements, ())
+    assert steps_for(again, replace(after, tunnels=running), rules, steps) == steps
