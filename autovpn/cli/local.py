@@ -115,12 +115,13 @@ def hook(arguments: tuple[str, ...]) -> int:
 
 
 @click.command(cls=Teaching)
-def demo() -> int:
+@json_option
+def demo(*, as_json: bool) -> int:
     """Show the real daemon at work in network namespaces.
 
     This machine is not touched. It needs root. The exit status says whether every claim held.
     """
-    return int(import_module("autovpn.demo").main())
+    return int(import_module("autovpn.demo").main(as_json=as_json))
 
 
 COMMANDS = (run, check, recover, hook, demo)

@@ -28,24 +28,24 @@ BY_SIGNAL = 128
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main() -> int:
-    """Give the demo and return its exit status."""
+def main(*, as_json: bool = False) -> int:
+    """Give the demo, as text or as lines of JSON, and return its exit status."""
     if lacking := missing():
         sys.stdout.flush()
         sys.stderr.write("autovpn demo can't be given here:\n" + "".join(f"  - {line}\n" for line in lacking))
         return UNABLE
     sys.stdout.flush()
-    return _perform()
+    return _perform(("--json",) if as_json else ())
 
 
-def _perform() -> int:
+def _perform(options: tuple[str, ...]) -> int:
     """Start the stage and wait for its end, or for a signal, which ends it."""
     arrived, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     # The handlers do nothing: no exception may come between a start and the note of what was started.
     before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
     awake = signal.set_wakeup_fd(wakeup)
     try:
-        return _watch(_raise_curtain(), arrived)
+        return _watch(_raise_curtain(options), arrived)
     finally:
         signal.set_wakeup_fd(awake)
         for number, handler in before.items():
@@ -54,9 +54,9 @@ def _perform() -> int:
         os.close(wakeup)
 
 
-def _raise_curtain() -> subprocess.Popen[bytes]:
+def _raise_curtain(options: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Start process 1 of the stage; it ends when nobody holds the other end of its standard input any more."""
-    stage = (*interpreter(), "autovpn.demo.stage")
+    stage = (*interpreter(), "autovpn.demo.stage", *options)
     return subprocess.Popen(
         (found("unshare"), "--mount", "--net", "--pid", "--fork", "--mount-proc", *stage),
         stdin=subprocess.PIPE,

@@ -13,7 +13,7 @@ from autovpn.demo.laptop import DAEMON_LOG, RESOLV_CONF, Laptop
 from autovpn.demo.namespaces import CAFE, CAMPUS, OFFICE, SITE, Answers, Networks, await_that
 from autovpn.demo.servers import start_server
 from autovpn.demo.stage import SCRATCH
-from autovpn.demo.timeline import Timeline
+from autovpn.demo.timeline import JsonTimeline, Timeline
 from autovpn.demo.watching import Watcher
 from autovpn.errors import AutovpnError
 
@@ -203,7 +203,7 @@ def main() -> int:
     if os.getppid() != 1 or not SCRATCH.exists():
         sys.exit("this is a part of: autovpn demo")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `autovpn demo | head` ends when head does
-    timeline = Timeline()
+    timeline = JsonTimeline() if "--json" in sys.argv else Timeline()
     try:
         Story(timeline).tell()
     except AutovpnError as error:
@@ -214,12 +214,8 @@ def main() -> int:
 
 
 def _conclude(timeline: Timeline) -> int:
-    total, seconds = timeline.held + timeline.broken, f"{timeline.seconds:.1f} s"
-    if timeline.broken:
-        timeline.text((f"\n✗ {timeline.broken} of {total} claims did not hold, in {seconds}", "bold red"))
-        return BROKEN
-    timeline.text((f"\n✓ all {total} claims held, in {seconds}; nothing is left on this machine", "bold green"))
-    return HELD
+    timeline.conclude()
+    return BROKEN if timeline.broken else HELD
 
 
 if __name__ == "__main__":

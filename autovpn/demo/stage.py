@@ -25,7 +25,7 @@ def main() -> int:
         sys.exit("this is a part of: autovpn demo")  # what it covers would be everybody's
     threading.Thread(target=_end_with_starter, daemon=True).start()
     _cover()
-    director = subprocess.Popen((*interpreter(), "autovpn.demo.director"), stdin=subprocess.DEVNULL)
+    director = subprocess.Popen((*interpreter(), "autovpn.demo.director", *sys.argv[1:]), stdin=subprocess.DEVNULL)
     return _reap_until_end_of(director.pid)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterable
@@ -66,7 +67,55 @@ class Timeline:
         for line in lines:
             self._console.print(Text.assemble(" " * MARGIN, ("│ ", "dim"), (line, style)))
 
+    def conclude(self) -> None:
+        """Print the sum of all."""
+        total, seconds = self.held + self.broken, f"{self.seconds:.1f} s"
+        if self.broken:
+            self.text((f"\n✗ {self.broken} of {total} claims did not hold, in {seconds}", "bold red"))
+        else:
+            self.text((f"\n✓ all {total} claims held, in {seconds}; nothing is left on this machine", "bold green"))
+
+    @property
+    def milliseconds(self) -> float:
+        """The milliseconds since the scene began."""
+        return 1000 * (time.monotonic() - self._scene)
+
     def _line(self, mark: str, style: str, words: str, aside: str) -> None:
-        moment = f"{1000 * (time.monotonic() - self._scene):6.0f} ms  "
+        moment = f"{self.milliseconds:6.0f} ms  "
         padding = " " * max(2, ASIDE - MARGIN - 2 - len(words)) if aside else ""
         self._console.print(Text.assemble((moment, "cyan"), (mark, style), f" {words}", padding, (aside, "dim")))
+
+
+class JsonTimeline(Timeline):
+    """Prints an object a line: scenes, events, claims, and at last the sum. What is there for the eye is left out."""
+
+    def text(self, *lines: tuple[str, str]) -> None:
+        """Print nothing: a picture tells a program nothing."""
+
+    def block(self, title: str, lines: Iterable[str], style: str = "") -> None:  # noqa: ARG002 (the text's)
+        """Print the lines of a file."""
+        _print({"file": title, "lines": list(lines)})
+
+    def scene(self, title: str, story: str) -> None:
+        """Begin a scene, and its clock."""
+        _print({"scene": title, "story": story})
+        self.restart_clock()
+
+    def event(self, words: str, aside: str = "") -> None:
+        """Print what has just happened."""
+        _print({"event": words, "detail": aside, "ms": round(self.milliseconds)})
+
+    def claim(self, words: str, aside: str = "", *, held: bool) -> None:
+        """Print a claim with whether it holds, and remember that."""
+        self.held += held
+        self.broken += not held
+        _print({"claim": words, "detail": aside, "held": held, "ms": round(self.milliseconds)})
+
+    def conclude(self) -> None:
+        """Print the sum of all."""
+        _print({"claims": self.held + self.broken, "held": self.held, "seconds": round(self.seconds, 1)})
+
+
+def _print(entry: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(entry) + "\n")
+    sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -248,3 +249,12 @@ def test_no_part_of_it_runs_off_the_stage(part: str) -> None:
 
     assert done.returncode == 1
     assert "this is a part of: autovpn demo" in done.stderr
+
+
+def test_as_json_it_tells_the_same_to_a_program() -> None:
+    done = subprocess.run((*DEMO, "--json"), check=False, capture_output=True, text=True, timeout=60)
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert done.returncode == 0, done.stdout
+    assert [entry["held"] for entry in entries if "claim" in entry] == [True] * entries[-1]["claims"]
+    assert entries[-1]["held"] == entries[-1]["claims"] > 10
