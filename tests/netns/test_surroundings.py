@@ -177,3 +177,54 @@ def test_dns_that_was_refused_is_tried_again_when_the_network_changes(laptop: La
     wait_until(lambda: "10.20.0.53" in laptop.resolv_conf, "the tunnel's DNS")
     assert laptop.stop() == 0
     assert laptop.resolv_conf == before
+
+
+def state_folder(laptop: Laptop, access: str) -> None:
+    """Mount the folder for what outlives a boot read-only, "ro", or let it be written again, "rw"."""
+    folder = "/var/lib/autovpn"
+    laptop.namespace.run_private("mkdir", "-p", folder)
+    again = laptop.namespace.run_private("mountpoint", "-q", folder, check=False).returncode == 0
+    options = f"remount,{access}" if again else f"{access},mode=700"
+    laptop.namespace.run_private("mount", "-t", "tmpfs", "-o", options, "tmpfs", folder)
+
+
+def test_hooks_that_cannot_be_journalled_are_not_run_and_no_tunnel_without_them(laptop: Laptop) -> None:
+    """A hook is owed its counterpart even after a reboot, so it waits until that can be written down."""
+    office_profile(laptop)
+    before = laptop.picture()
+    state_folder(laptop, "ro")
+
+    laptop.start()
+    laptop.wait_for("office", "failed")
+
+    said = laptop.ask("status")[1]
+    assert "preup of office: /var/lib/autovpn/journal: Read-only file system" in said
+    assert "nothing is changed that cannot be recorded" in said
+    assert "write access there" in said
+    assert laptop.hook_log() == []
+    assert laptop.picture() == before
+
+    state_folder(laptop, "rw")
+    code, said = laptop.ask("up", "office")
+    assert code == 0, said
+    assert laptop.state("office") == "up"
+    assert laptop.stop() == 0
+    assert [line.split()[0] for line in laptop.hook_log()] == ["preup", "postup", "predown", "postdown"]
+    assert laptop.picture() == before
+
+
+def test_dns_that_cannot_be_journalled_is_left_alone_beside_a_tunnel_that_can(laptop: Laptop) -> None:
+    server = Sshd(laptop.world)
+    laptop.profile("10-office", f'tunnels = ["office"]\n{MATCH}{DNS}{server.tunnel_toml("office")}')
+    before = laptop.picture()
+    resolv_conf = laptop.resolv_conf
+    state_folder(laptop, "ro")
+
+    laptop.start()
+    laptop.wait_for("office", "up")
+    refusal = "dns of office: /var/lib/autovpn/journal: Read-only file system"
+    wait_until(lambda: refusal in laptop.ask("status")[1], "the refusal to be shown")
+
+    assert laptop.resolv_conf == resolv_conf
+    assert laptop.stop() == 0
+    assert laptop.picture() == before
