@@ -116,9 +116,9 @@ class Loop:
         self.wake()
 
     def complain(self, words: str) -> None:
-        """Keep a complaint for `status`; the newest fifty."""
+        """Keep a complaint for `status`; the newest fifty, each once."""
         log.warning("complaint words=%s", words)
-        self.complaints = [*self.complaints, words][-50:]
+        self.complaints = [*(before for before in self.complaints if before != words), words][-50:]
 
     async def fresh_look(self, *, urgent: bool = True) -> None:
         """Have the state read and decided on, and return after it: now, or with what is joined into the next look."""
