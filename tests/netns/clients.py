@@ -9,10 +9,14 @@ if TYPE_CHECKING:
     from tests.netns.namespace import Namespace
 
 
-def ssh_clients(namespace: Namespace) -> list[int]:
-    """Return the processes of ssh that hold a tunnel (`-N`); those that only ask one something are none."""
+def tunnel_clients(namespace: Namespace) -> list[int]:
+    """Return the processes that hold a tunnel, of whatever type; an ssh that only asks one something holds none."""
     listing = namespace.run("ip", "netns", "pids", namespace.name).stdout.split()
-    return [int(pid) for pid in listing if b"\0-N\0" in _command_line(pid)]
+    return [int(pid) for pid in listing if _holds_a_tunnel(_command_line(pid))]
+
+
+def _holds_a_tunnel(command_line: bytes) -> bool:
+    return b"\0-N\0" in command_line or command_line.startswith((b"wireguard-go\0", b"vpnc\0"))
 
 
 def _command_line(pid: str) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.netns.laptop import Laptop
 from tests.netns.meter import INTERNET, Chatter, Meter
-from tests.netns.servers import OFFICE_NETWORK, Server, Sshd, Wireguard
+from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.world import GATEWAY, LAPTOP, OFFICE, wait_until
 
 Change = Callable[["Office"], None]
@@ -85,7 +85,7 @@ class Office:
 
     def picture(self) -> Picture:
         self.settled()
-        (process,) = self.laptop.processes("wireguard-go", "ssh")
+        (process,) = self.laptop.processes("wireguard-go", "ssh", "vpnc")
         path = self.laptop.namespace.file("/etc/resolv.conf")
         return Picture(
             process=process,
@@ -226,6 +226,49 @@ def test_an_activation_moves_to_another_uplink_of_the_same_profile(laptop: Lapto
     laptop.stop()
     assert moments(laptop) == ["preup", "postup", "predown", "postdown"]
     assert "proto 87" not in rules(laptop)
+
+
+@pytest.mark.parametrize("kind", [Sshd, Charon])
+def test_another_gateway_touches_no_connection_from_an_address_that_stays(laptop: Laptop, kind: type[Server]) -> None:
+    office = Office(laptop, kind, mode="split")
+    before = office.up()
+
+    another_gateway(office)
+    office.answers()
+
+    assert office.picture() == before
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("kind", [Sshd, Charon])
+def test_a_connection_from_an_address_that_went_moves_without_hooks_and_is_then_made_anew(
+    laptop: Laptop, kind: type[Server]
+) -> None:
+    """A connection of ssh's or vpnc's belongs to the address that it began with.
+
+    Either program asks its far end whether it lives, and ends when it has no answer: the driver waits for that, since
+    the address may as well come back.
+    """
+    office = Office(laptop, kind, mode="split")
+    world = laptop.world
+    before = office.up()
+
+    world.connect(world.laptop, "eth9", world.gateway, "eth9")
+    world.gateway.batch("addr add 198.51.100.1/24 dev eth9")
+    world.laptop.batch("addr add 198.51.100.2/24 dev eth9", "route add default via 198.51.100.1 metric 900")
+    wait_until(lambda: len(laptop.status()["uplinks"]) == 2, "the second uplink")
+    laptop.uplink_down()
+    world.laptop.batch(f"addr del {LAPTOP}/24 dev eth0")
+    world.gateway.batch(f"addr add {GATEWAY}/32 dev lo")  # still there when its cable is not
+    wait_until(lambda: office.activation["uplink"] == "eth9", "the activation to move")
+    assert moments(laptop) == ["preup", "postup"]
+
+    wait_until(lambda: laptop.failure("office"), "the loss to be noticed", 40.0)
+    assert laptop.failure("office")["class"] == "lost"  # type: ignore[index]
+    laptop.wait_for("office", "up")
+    office.answers()
+    assert office.picture().process != before.process
+    assert moments(laptop) == ["preup", "postup", "predown", "postup"]
 
 
 # -- what the tunnel pushes

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.netns.clients import ssh_clients
+from tests.netns.clients import tunnel_clients
 from tests.netns.laptop import Laptop
 from tests.netns.nursery import Newborn, Nursery
 from tests.netns.servers import Charon, Server, Sshd, Wireguard
@@ -49,13 +49,13 @@ def test_a_daemon_killed_after_any_record_is_followed_by_one_that_adopts_or_undo
         assert first.last_record
         hooks = [*moments(laptop), *filter(None, [ANNOUNCES.get(first.last_record)])]
         run = len(moments(laptop))
-        left = clients(laptop, kind)
+        left = tunnel_clients(laptop.namespace)
         where = f"after record {records}, {' '.join(first.last_record)}"
         assert len(left) <= 1, f"never both, {where}"
 
         second = nursery.bear()
         assert is_up(laptop, second)
-        running = clients(laptop, kind)
+        running = tunnel_clients(laptop.namespace)
         assert len(running) == 1, f"never both, {where}"
         assert running == left or first.last_record != ("Done", "postup"), "what was whole is adopted"
         fates.add("adopted" if running == left else "undone" if left else "begun")
@@ -72,11 +72,6 @@ def test_a_daemon_killed_after_any_record_is_followed_by_one_that_adopts_or_undo
     assert fates == {"adopted", "undone", "begun"}
     assert laptop.picture() == before
     assert moments(laptop) == ["preup", "postup", "predown", "postdown"]
-
-
-def clients(laptop: Laptop, kind: type[Server]) -> list[int]:
-    """Return the processes that hold a tunnel."""
-    return ssh_clients(laptop.namespace) if kind is Sshd else laptop.processes("wireguard-go", "vpnc")
 
 
 def is_up(laptop: Laptop, daemon: Newborn) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.clients import ssh_clients
+from tests.netns.clients import tunnel_clients
 from tests.netns.laptop import Laptop
 from tests.netns.servers import Sshd
 from tests.netns.world import OFFICE, wait_until
@@ -68,7 +68,7 @@ def test_a_storm_of_other_links_leaves_the_tunnel_and_the_decision_alone(laptop:
     laptop.wait_for("office", "up")
     assert laptop.daemon is not None
     before = laptop.status()
-    memory, written, clients = resident(laptop.daemon.pid), records(laptop), ssh_clients(laptop.namespace)
+    memory, written, clients = resident(laptop.daemon.pid), records(laptop), tunnel_clients(laptop.namespace)
     pinging = laptop.namespace.spawn("ping", "-n", "-q", "-i", "0.2", OFFICE)
 
     weather(laptop)
@@ -79,7 +79,7 @@ def test_a_storm_of_other_links_leaves_the_tunnel_and_the_decision_alone(laptop:
     }
     assert laptop.state("office") == "up"
     assert records(laptop) == written, "links that are no uplinks run no plan"
-    assert ssh_clients(laptop.namespace) == clients
+    assert tunnel_clients(laptop.namespace) == clients
     assert resident(laptop.daemon.pid) - memory < MOST_GROWTH
     pinging.process.send_signal(2)
     pinging.process.wait(5)
