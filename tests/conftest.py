@@ -22,6 +22,9 @@ HERE = Path(__file__).parent
 TIERS = ("unit", "system", "netns", "lab")
 TIER_OF_FOLDER = {"system": "system", "dns": "system", "netns": "netns", "lab": "lab"}
 
+# Seconds for a test that starts real programs, on a machine that is busy with others.
+PATIENCE = 90
+
 # A red run is red again on the same commit; HYPOTHESIS_PROFILE=explore looks for what nobody has met yet.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
@@ -62,6 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its tier, skip those that can't run here and say why, and run cheap tiers first."""
     for item in items:
         item.add_marker(tier_of(item.path))
+        if tier_of(item.path) == "netns" and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PATIENCE))
         for marker in {mark.name for mark in item.iter_markers()}:
             if reason := why_not(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
