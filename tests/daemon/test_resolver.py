@@ -179,7 +179,7 @@ def test_a_changed_file_wakes_the_rules_that_observe_it(tmp_path: Path, change: 
     async def story() -> None:
         made = Resolving()
         task = asyncio.get_running_loop().create_task(made.resolver.follow(path, made.woken.set))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)  # the watch is made before its task waits for the first time
         await asyncio.to_thread(disturb)
         await asyncio.wait_for(made.woken.wait(), 10.0)
         task.cancel()
