@@ -79,7 +79,7 @@ class Plans:
         """
         running = self._running.get(activation)
         if running is not None:
-            if not still_right(running.plan, target):
+            if not still_right(running.plan, target, self._whole()):
                 running.stop.set()
             return
         plan = self.next_plan(activation, target, lost)
@@ -103,6 +103,9 @@ class Plans:
             running.stop.set()
         tasks = [running.task for running in self._running.values() if running.task]
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _whole(self) -> frozenset[Step]:
+        return frozenset(entry.step for entry in self._runner.applied if entry.state is EntryState.DONE)
 
     def _start(self, activation: str, plan: Plan) -> None:
         self._stuck.pop(activation, None)
@@ -131,12 +134,15 @@ def _result_of(task: asyncio.Task[RunResult]) -> RunResult:
     return RunResult(complaints=(f"autovpn's own fault: {type(error).__name__}: {error}",))
 
 
-def still_right(plan: Plan, target: Collection[Step]) -> bool:
-    """Report whether a plan still leads towards the target: what that wants besides can follow."""
+def still_right(plan: Plan, target: Collection[Step], whole: Collection[Step]) -> bool:
+    """Report whether a plan still leads towards the target: what that wants besides can follow.
+
+    A plan that takes away what is wanted is wrong while that is `whole`; what it has taken, ending it saves no more.
+    """
     wanted = set(target)
     made = {_result(change) for change in plan.changes if not isinstance(change, Undo)}
     undone = {change.step for change in plan.changes if isinstance(change, Undo)}
-    return made <= wanted and not (undone - made) & wanted
+    return made <= wanted and not (undone - made) & wanted & set(whole)
 
 
 def _result(change: Do | Amend) -> Step:

@@ -16,7 +16,7 @@ from autovpn.daemon.plans import Plans, still_right
 from autovpn.system.runner import Runner, RunResult, UndoContext
 from tests.daemon.fake_kernel import in_virtual_time
 from tests.daemon.fake_machine import Machine
-from tests.daemon.steps import activation, bracket, one
+from tests.daemon.steps import activation, bracket, one, pin
 
 STEPS = st.lists(
     st.builds(one, st.sampled_from(StepKind), st.integers(0, 1)), max_size=6, unique_by=lambda step: step.key
@@ -114,6 +114,22 @@ def test_a_running_plan_is_given_up_for_another_target_and_goes_on_for_more() ->
     play(story)
 
 
+def test_a_plan_goes_on_when_what_it_has_undone_is_wanted_again() -> None:
+    """An activation that begins anew wants its pin back before the new hooks have ended: they must not be cut off."""
+
+    async def story(steered: Steered) -> None:
+        await steered.steer(bracket(StepKind.PREUP), pin())
+        steered.machine.hanging = {"/hooks/preup-1"}
+        steered.plans.steer("campus", (bracket(StepKind.PREUP, 1),))
+        await asyncio.sleep(1)
+        assert steered.plans.unfinished() == {bracket(StepKind.PREUP, 1).key}
+        steered.plans.steer("campus", (bracket(StepKind.PREUP, 1), pin()))
+        await asyncio.sleep(1)
+        assert steered.plans.is_running("campus")
+
+    play(story)
+
+
 def test_quiescing_ends_what_runs_and_leaves_what_is_done() -> None:
     async def story(steered: Steered) -> None:
         steered.machine.hanging = {"/hooks/postup-1"}
@@ -140,21 +156,27 @@ def test_what_is_lost_is_undone_with_what_stands_on_it() -> None:
 
 @given(STEPS, STEPS)
 def test_a_plan_is_right_for_the_target_that_it_was_made_for(have: tuple[Step, ...], target: tuple[Step, ...]) -> None:
-    assert still_right(diff(have, target), target)
+    assert still_right(diff(have, target), target, have)
 
 
 @given(STEPS, STEPS, STEPS)
 def test_a_plan_that_is_still_right_makes_nothing_in_vain(
     have: tuple[Step, ...], target: tuple[Step, ...], other: tuple[Step, ...]
 ) -> None:
-    if still_right(diff(have, target), other):
+    if still_right(diff(have, target), other, have):
         assert {step for step in target if step not in have} <= set(other)
 
 
 def test_a_plan_that_would_do_what_is_not_wanted_any_more_is_wrong() -> None:
     plan = diff((), (bracket(StepKind.PREUP),))
 
-    assert not still_right(plan, ())
-    assert not still_right(plan, (replace(bracket(StepKind.PREUP), object="other"),))
-    undoing = diff((bracket(StepKind.PREUP),), ())
-    assert not still_right(undoing, (bracket(StepKind.PREUP),)), "it takes away what is wanted again"
+    assert not still_right(plan, (), ())
+    assert not still_right(plan, (replace(bracket(StepKind.PREUP), object="other"),), ())
+
+
+def test_a_plan_that_takes_away_what_is_wanted_again_is_wrong_until_it_has_taken_it() -> None:
+    preup = bracket(StepKind.PREUP)
+    plan = diff((preup,), ())
+
+    assert not still_right(plan, (preup,), (preup,))
+    assert still_right(plan, (preup,), ()), "what is half undone is undone before anything else"
