@@ -13,7 +13,7 @@ from autovpn.config.locate import KeyPath
 from autovpn.config.programs import Programs, find_program
 from autovpn.config.report import Document, Report
 from autovpn.core.escape import show_text
-from autovpn.core.tunnel import SecretRef
+from autovpn.core.settings import SecretRef
 from autovpn.errors import Refused
 
 

@@ -13,7 +13,8 @@ from autovpn.config.context import Context
 from autovpn.config.fields import LONGEST_DEVICE, Argument, Credential, Device, FilePath, Prefix, Table, Timeout
 from autovpn.config.files import fingerprint
 from autovpn.config.locate import KeyPath
-from autovpn.core.tunnel import RouteMode, RouteWish, SecretRef, Settings, TunnelSpec
+from autovpn.core.settings import SecretRef, Settings
+from autovpn.core.tunnel import RouteMode, RouteWish, TunnelSpec
 
 
 class SecretTable(Table):

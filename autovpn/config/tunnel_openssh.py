@@ -15,7 +15,8 @@ from autovpn.config.report import quoted
 from autovpn.config.ssh_config import Destination, destination
 from autovpn.config.tunnel import Reading, TunnelTable
 from autovpn.core.escape import show_text
-from autovpn.core.tunnel import OpensshSettings, RouteMode, SshForward
+from autovpn.core.settings import OpensshSettings, SshForward
+from autovpn.core.tunnel import RouteMode
 
 SSH_PORT = 22
 HIGHEST_UNIT = 0x7FFFFFFD  # SSH_TUNID_MAX in OpenSSH's misc.h

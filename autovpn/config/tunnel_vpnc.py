@@ -11,7 +11,7 @@ from autovpn.config.locate import KeyPath
 from autovpn.config.report import quoted
 from autovpn.config.tunnel import Reading, TunnelTable
 from autovpn.core.escape import show_text
-from autovpn.core.tunnel import VpncSettings
+from autovpn.core.settings import VpncSettings
 from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, key_in
 
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")

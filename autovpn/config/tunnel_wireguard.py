@@ -10,7 +10,8 @@ from autovpn.config.fields import FilePath
 from autovpn.config.locate import KeyPath
 from autovpn.config.tunnel import Reading, TunnelTable
 from autovpn.core.escape import show_text
-from autovpn.core.tunnel import RouteMode, WireguardSettings
+from autovpn.core.settings import WireguardSettings
+from autovpn.core.tunnel import RouteMode
 
 
 class WireguardTunnel(TunnelTable):

@@ -15,7 +15,7 @@ from typing import TypeVar
 from autovpn.config.fields import domain
 from autovpn.config.report import quoted
 from autovpn.core.network import IPInterface, IPNetwork
-from autovpn.core.tunnel import Endpoint, WireguardPeer, WireguardSettings
+from autovpn.core.settings import Endpoint, WireguardPeer, WireguardSettings
 from autovpn.core.wgini import Entry, Section, sections
 
 _WG_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")  # 32 bytes in base64

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from autovpn.core.settings import OpensshSettings as Openssh
+from autovpn.core.settings import VpncSettings as Vpnc
+from autovpn.core.settings import WireguardSettings as Wireguard
 from autovpn.core.tunnel import Failure, FailureClass, TunnelSpec
-from autovpn.core.tunnel import OpensshSettings as Openssh
-from autovpn.core.tunnel import VpncSettings as Vpnc
-from autovpn.core.tunnel import WireguardSettings as Wireguard
 
 _ONCE = "It is tried once only, so that no account is locked; after mending it: autovpn up {profile}"
 

@@ -1,4 +1,4 @@
-"""The words between a tunnel driver and the machine: closed sets of actions and events, and the driver's own shape.
+"""The words between a tunnel driver and the machine: what it starts with, a closed set of events, its own shape.
 
 A driver is a machine without I/O, as in h11: `start`, `adopt` and `feed` take values and return the next state and
 the actions to carry out. Whoever carries them out feeds back what happened. Times are monotonic seconds.
@@ -10,27 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from autovpn.core.actions import Action, Run
 from autovpn.core.network import IPAddress
+from autovpn.core.secret import Secret
 from autovpn.core.snapshot import LinkId
-from autovpn.core.tunnel import Facts, FailureClass, PinnedEndpoint, TunnelSpec, WireguardPeer
-
-
-class Secret:
-    """Bytes that must not be shown: no `repr`, no comparison by accident, no way into the journal."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: bytes) -> None:
-        """Wrap the content."""
-        self._content = content
-
-    def reveal(self) -> bytes:
-        """Return the content, for the one place that hands it to its program."""
-        return self._content
-
-    def __repr__(self) -> str:
-        """Hide the content."""
-        return "<secret>"
+from autovpn.core.tunnel import Facts, PinnedEndpoint, TunnelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,117 +60,6 @@ class Recovered:
     facts: Facts | None
     epoch: float = 0.0
 
-
-# --- actions ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Start the tunnel's program in a session of its own, with exactly this environment and the secret on its stdin.
-
-    It is not started where a link has the name of the tunnel's device already, which is somebody else's then.
-    """
-
-    argv: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...] = ()
-    stdin: Secret | None = None
-    watch_output: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Run a short program beside the tunnel's, for its exit status; `deadline` is in seconds."""
-
-    name: str
-    argv: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...] = ()
-    deadline: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Connect to a stream socket of the tunnel's program; tried again until it is there or the tunnel ends.
-
-    A server that is no process of the tunnel's gets nothing to read.
-    """
-
-    channel: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Write to an open channel."""
-
-    channel: str
-    data: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class CreateDevice:
-    """Make a kernel device of this kind and name."""
-
-    kind: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetUp:
-    """Set a device up before it has an address, since WireGuard shakes hands only then; `DeviceRefused` if it fails."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigureWireguard:
-    """Set a kernel WireGuard device: keys in `private_key` and `preshared_keys` (by peer), the rest in the open.
-
-    A key that is not given stays as it is.
-    `endpoints` are those of the peers that have one, in their order. Peers are added or updated, none is removed; a
-    keepalive of None leaves it as it is, 0 turns it off, and turning it on sends one at once.
-    """
-
-    device: str
-    private_key: Secret | None
-    peers: tuple[WireguardPeer, ...]
-    endpoints: tuple[PinnedEndpoint, ...] = ()
-    preshared_keys: Mapping[str, Secret] = field(default_factory=dict)
-    listen_port: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class QueryWireguard:
-    """Ask a kernel WireGuard device for its last handshakes and byte counters."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The tunnel passes packets; sent again when its facts change."""
-
-    facts: Facts
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The tunnel failed, for good as far as this attempt goes."""
-
-    kind: FailureClass
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgainAt:
-    """Feed a `Tick` at this time; the newest one replaces any earlier."""
-
-    when: float
-
-
-Action = (
-    Spawn | Run | Open | Send | CreateDevice | SetUp | ConfigureWireguard | QueryWireguard
-    | Ready | Failed | LookAgainAt
-)  # fmt: skip
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -239,11 +112,23 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A program started by `Run` ended; `status` is None when its deadline passed."""
+    """A program started by `Run` ended; `status` is None when its deadline passed.
+
+    What it printed is in `output`, and where the driver said that this is confidential, in `secret` instead.
+    """
 
     name: str
     status: int | None
     output: str = ""
+    secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a person answered; None where nobody can be asked, or nobody answered in time."""
+
+    name: str
+    answer: Secret | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +185,8 @@ class Tick:
 
 
 DriverEvent = (
-    Exited | Line | Report | Opened | Received | Closed | Ran | DeviceCreated | DeviceRefused | WireguardStatus
-    | LinkAppeared | LinkVanished | UplinkChanged | Tick
+    Exited | Line | Report | Opened | Received | Closed | Ran | Answered | DeviceCreated | DeviceRefused
+    | WireguardStatus | LinkAppeared | LinkVanished | UplinkChanged | Tick
 )  # fmt: skip
 
 State = TypeVar("State")
@@ -324,4 +209,11 @@ class Driver(Protocol[State]):
 
     def feed(self, state: State, event: DriverEvent, now: float) -> Step[State]:
         """Take one event."""
+        ...
+
+    def farewell(self, launch: Launch) -> tuple[Run, ...]:
+        """Return what must be run, each to its end, before the tunnel's program is ended, also after a crash.
+
+        It has to do no harm where it was done before or nothing is there to be undone. `launch` has no secrets.
+        """
         ...

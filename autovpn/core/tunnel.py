@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from autovpn.core.network import IPAddress, IPInterface, IPNetwork
+from autovpn.core.settings import Endpoint, SecretRef, Settings
 
 
 class RouteMode(Enum):
@@ -24,88 +25,29 @@ class RouteWish:
     include: tuple[IPNetwork, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
-    """Where a secret is, never what it is: exactly one of the three is set."""
+class HealthCheck(Enum):
+    """How a tunnel that is up is asked whether it still passes packets."""
 
-    file: str | None = None
+    HANDSHAKE = "handshake"
+    DPD = "dpd"
+    PING = "ping"
+    TCP = "tcp"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """When a tunnel that is up counts as dead: `fail_after` checks in a row fail, one every `interval` seconds.
+
+    `address` (and `port` for `tcp`) is behind the tunnel; `command` succeeds while the tunnel is well.
+    """
+
+    check: HealthCheck
+    address: IPAddress | None = None
+    port: int | None = None
     command: tuple[str, ...] = ()
-    credential: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The far end of a tunnel as the user names it; `host` may be a name or an address.
-
-    `protocol` is the IP protocol of the tunnel's own packets ("tcp", "udp", "esp", "gre").
-    """
-
-    host: str
-    port: int | None
-    protocol: str = "udp"
-
-
-@dataclass(frozen=True, slots=True)
-class WireguardPeer:
-    """One peer of a WireGuard tunnel, without its preshared key. `keepalive` is in seconds."""
-
-    public_key: str
-    allowed_ips: tuple[IPNetwork, ...] = ()
-    endpoint: Endpoint | None = None
-    keepalive: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WireguardSettings:
-    """A WireGuard tunnel. Its keys stay in `config`, a wg-quick file (wg-quick(8)) that is read again at each start."""
-
-    config: str
-    peers: tuple[WireguardPeer, ...] = ()
-    addresses: tuple[IPInterface, ...] = ()
-    dns: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-    mtu: int | None = None
-    listen_port: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SshForward:
-    """One `-L` forward: connections to `listen` on this machine come out at `target` on the far side."""
-
-    listen: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpensshSettings:
-    """An OpenSSH tunnel (ssh(1)): layer 3 (`-w`) with an `address`, else only `socks` (`-D`) and `forwards` (`-L`).
-
-    `endpoint_host` is where `host`, an alias in `config`, really leads, for the pin.
-    """
-
-    host: str
-    port: int = 22
-    user: str | None = None
-    identity: str | None = None
-    known_hosts: str | None = None
-    config: str | None = None
-    remote_unit: int | None = None
-    address: IPInterface | None = None
-    peer: IPAddress | None = None
-    socks: str | None = None
-    forwards: tuple[SshForward, ...] = ()
-    endpoint_host: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VpncSettings:
-    """A vpnc tunnel (vpnc(8)); `config` is the user's own file, `gateway` what it names, None where it names none."""
-
-    config: str
-    gateway: str | None = None
-
-
-Settings = WireguardSettings | OpensshSettings | VpncSettings
+    interval: float = 30.0
+    fail_after: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +55,8 @@ class TunnelSpec:
     """One tunnel as configured.
 
     `files` are read at each start; `fingerprint` tells their versions apart (inode, size and time of change, never
-    their content), so that a changed secret replaces the tunnel. `connect_timeout` is in seconds.
+    their content), so that a changed secret replaces the tunnel. `connect_timeout` is in seconds. `local` are
+    the networks behind this machine that the far end reaches through the tunnel.
     """
 
     name: str
@@ -126,28 +69,18 @@ class TunnelSpec:
     fingerprint: str = ""
     mtu: int | None = None
     connect_timeout: float = 30.0
+    local: tuple[IPNetwork, ...] = ()
+    health: Health | None = None
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return the far ends whose packets must stay outside the tunnel."""
-        match self.settings:
-            case WireguardSettings(peers=peers):
-                return tuple(peer.endpoint for peer in peers if peer.endpoint)
-            case OpensshSettings(host=host, port=port, endpoint_host=real):
-                return (Endpoint(real or host, port, "tcp"),)
-            case VpncSettings(gateway=gateway):
-                return tuple(Endpoint(gateway, port, "udp") for port in (500, 4500) if gateway)
+        return self.settings.endpoints
 
     @property
     def may_push_dns(self) -> bool:
         """Report whether DNS servers can come from the tunnel itself."""
-        match self.settings:
-            case WireguardSettings(dns=dns):
-                return bool(dns)
-            case OpensshSettings():
-                return False
-            case VpncSettings():
-                return True
+        return self.settings.may_push_dns
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +96,9 @@ class PinnedEndpoint:
 class Facts:
     """What a ready tunnel told us. Everything in it came from outside and was checked.
 
-    `device` is None for a tunnel without a device (port forwards); `overhead` is in bytes per packet.
+    `device` is None for a tunnel without a device (port forwards); `overhead` is in bytes per packet; `form` says which
+    of several forms the tunnel's own packets have ("ESP in UDP") and why; `refused` what of the far end's words was
+    not taken, in sentences.
     """
 
     device: str | None = None
@@ -175,6 +110,8 @@ class Facts:
     mtu: int | None = None
     overhead: int = 80
     banner: str = ""
+    form: str = ""
+    refused: tuple[str, ...] = ()
 
 
 class FailureClass(Enum):

@@ -15,7 +15,7 @@ from autovpn.core.network import IPAddress, IPInterface
 from autovpn.core.orphans import MarkedDevice, MarkedProcess
 from autovpn.core.profile import Hook
 from autovpn.core.routing import RoutePlan
-from autovpn.core.steps import Step, StepKey
+from autovpn.core.steps import Step
 from autovpn.dns.backend import Outcome, Receipt
 from autovpn.system.hooks import HookResult
 
@@ -126,7 +126,7 @@ class Tunnels(Protocol):
         """Tell a running tunnel that its uplink or its endpoints have changed."""
         ...
 
-    async def stop(self, key: StepKey, nonce: str, receipt: TunnelReceipt | None) -> None:
+    async def stop(self, step: Step, nonce: str, receipt: TunnelReceipt | None) -> None:
         """End every process of a tunnel, by the nonce where there is no receipt, whichever daemon started it."""
         ...
 

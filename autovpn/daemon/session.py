@@ -8,17 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autovpn.core.driving import (
-    Action,
-    Driver,
-    DriverEvent,
-    Failed,
-    Launch,
-    Ready,
-    Recovered,
-    Uplink,
-    UplinkChanged,
-)
+from autovpn.core.actions import Action, Failed, Ready
+from autovpn.core.driving import Driver, DriverEvent, Launch, Recovered, Uplink, UplinkChanged
 from autovpn.core.supervise import BecameReady, Broke, Launched, TunnelEvent
 from autovpn.core.tunnel import Facts, Failure, FailureClass, PinnedEndpoint
 from autovpn.daemon.tunnels import jitter

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autovpn.core.driving import Driver, DriverEvent, Launch, Secret
+from autovpn.core.driving import Driver, DriverEvent, Launch
+from autovpn.core.secret import Secret
 from autovpn.core.steps import Step, StepKey, TunnelValue
 from autovpn.core.supervise import TunnelEvent
 from autovpn.core.tunnel import Facts, TunnelSpec
@@ -16,8 +18,12 @@ from autovpn.core.wanted import TunnelKey
 from autovpn.daemon.session import Receipt, Session
 from autovpn.errors import StepFailed
 from autovpn.system import process as processes
-from autovpn.system.channels import Channels, Devices
+from autovpn.system.channels import Channels
+from autovpn.system.device import Devices
+from autovpn.system.errands import run_beside
 from autovpn.system.secrets import read_files, read_secret
+
+log = logging.getLogger(__name__)
 
 Tell = Callable[[TunnelKey, str, int, TunnelEvent], None]
 Note = Callable[[StepKey, Receipt], None]
@@ -76,10 +82,11 @@ class Sessions:
         if session and isinstance(step.value, TunnelValue):
             session.change_uplink(step.value.uplink, step.value.endpoints)
 
-    async def stop(self, key: StepKey, nonce: str, receipt: Mapping[str, Any] | None) -> None:
+    async def stop(self, step: Step, nonce: str, receipt: Mapping[str, Any] | None) -> None:
         """End a tunnel and all that it started, whether this daemon runs it or a dead one left it."""
-        session = self._sessions.pop(key, None)
-        self._lost.discard(key)
+        session = self._sessions.pop(step.key, None)
+        self._lost.discard(step.key)
+        await self._take_leave(step, nonce)
         if session is not None:
             await session.stop()
         receipt = receipt or {}
@@ -141,6 +148,17 @@ class Sessions:
             nonce=nonce,
             notifier=self._place.notifier,
         )
+
+    async def _take_leave(self, step: Step, nonce: str) -> None:
+        """Run what the program does not undo by itself when it ends, as far as the record says what that is."""
+        try:
+            launch = self._launch(step, nonce)
+        except StepFailed:
+            return
+        for errand in self._place.drivers[launch.spec.type].farewell(launch):
+            done = await run_beside(errand, dict(errand.environment), nonce)
+            if done.status != 0:
+                log.warning("tunnel.farewell tunnel=%s %s: %s", launch.spec.name, errand.argv[0], done.output)
 
     async def _with_secrets(self, launch: Launch) -> Launch:
         """Read what a start needs: the tunnel's files and its secret, which are kept nowhere else."""

@@ -4,78 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from socket import socket
-from typing import Any, Protocol
+from typing import Any
 
-from autovpn.core.driving import (
+from autovpn.core.actions import (
     Action,
+    AskPerson,
     ConfigureWireguard,
     CreateDevice,
-    DeviceCreated,
-    DeviceRefused,
-    DriverEvent,
-    Exited,
     Failed,
-    Line,
-    LinkAppeared,
-    LinkVanished,
     LookAgainAt,
     Open,
     QueryWireguard,
-    Ran,
     Ready,
     Run,
     Send,
     SetUp,
+    Signal,
     Spawn,
+    Write,
+)
+from autovpn.core.driving import (
+    Answered,
+    DeviceCreated,
+    DeviceRefused,
+    DriverEvent,
+    Exited,
+    Line,
+    LinkAppeared,
+    LinkVanished,
     Tick,
 )
+from autovpn.core.secret import Secret
 from autovpn.errors import SystemFault, Unsupported
 from autovpn.notify import SOCKET_VARIABLE
 from autovpn.system import process as processes
 from autovpn.system import wireguard
+from autovpn.system.device import Devices
 from autovpn.system.dialogue import Dialogue
+from autovpn.system.errands import NOT_STARTED, put, run_beside
 from autovpn.system.notifier import Notifier
 from autovpn.system.output import Tail, shown
 from autovpn.system.peer import is_of_session
 from autovpn.system.process import Process
-from autovpn.system.programs import run_program
 from autovpn.system.spawn import spawn
 
-NOT_STARTED = 127
-"""The status of a program that could not be started, as of a shell's."""
+Ask = Callable[[AskPerson], Awaitable[Secret | None]]
+"""Asks a person; None where nobody can be asked, or nobody answers."""
 
 UNKNOWN_STATUS = 0
 """The status of an adopted program: only a parent learns it, and no status of a tunnel's program means success."""
 
 
-class Devices(Protocol):
-    """The changes to links that a tunnel needs. A device is ours only if index and alias agree.
-
-    All raise SystemFault when the kernel refuses, Unsupported when it lacks the kind.
-    """
-
-    async def index_of(self, name: str) -> int | None:
-        """Return the index of the link that has this name now."""
-        ...
-
-    async def create(self, kind: str, name: str, alias: str) -> int:
-        """Make a device with this alias and return its index."""
-        ...
-
-    async def mark(self, index: int, alias: str) -> None:
-        """Give a device that the tunnel's program made its alias."""
-        ...
-
-    async def set_up(self, name: str) -> None:
-        """Set a device up."""
-        ...
-
-    async def delete(self, index: int, alias: str) -> None:
-        """Delete a device if it is still there and still has this alias."""
-        ...
+async def nobody(question: AskPerson) -> None:
+    """Answer for a machine at which nobody sits."""
 
 
 class Channels:
@@ -87,13 +71,20 @@ class Channels:
     """
 
     def __init__(
-        self, directory: Path, nonce: str, device: str, devices: Devices, report: Callable[[DriverEvent], None]
+        self,
+        directory: Path,
+        nonce: str,
+        device: str,
+        devices: Devices,
+        report: Callable[[DriverEvent], None],
+        ask: Ask = nobody,
     ) -> None:
         """Start with nothing in the machine."""
         self._directory = directory
         self._nonce = nonce
         self._device = device
         self._devices = devices
+        self._ask = ask
         self._reporter: Callable[[DriverEvent], None] | None = report
         self._process: Process | None = None
         self._index: int | None = None
@@ -109,7 +100,7 @@ class Channels:
         """Return the mark of this tunnel's device (IFLA_IFALIAS)."""
         return f"autovpn:{self._nonce}"
 
-    async def execute(self, action: Action) -> None:  # noqa: C901 (a table of actions, one row each)
+    async def execute(self, action: Action) -> None:  # noqa: C901, PLR0912 (a table of actions, one row each)
         """Carry out one action; return when the process or device is there, without waiting for anybody outside.
 
         What goes wrong is reported as an event, never raised: the driver says what it means.
@@ -119,6 +110,13 @@ class Channels:
                 await self._spawn(action)
             case Run():
                 self._keep(self._run(action))
+            case Write():
+                await self._write(action)
+            case Signal(number):
+                if self._process is not None:
+                    self._process.signal(number)
+            case AskPerson():
+                self._keep(self._ask_person(action))
             case Open(channel, path):
                 self._open(channel, path)
             case Send(channel, data):
@@ -248,14 +246,17 @@ class Channels:
         self._report(Exited(UNKNOWN_STATUS if status is None else status))
 
     async def _run(self, action: Run) -> None:
+        self._report(await run_beside(action, self._environment(action.environment), self._nonce))
+
+    async def _write(self, action: Write) -> None:
         try:
-            done = await run_program(
-                action.argv, self._environment(action.environment), nonce=self._nonce, deadline=action.deadline
-            )
-        except (SystemFault, OSError) as error:
-            self._report(Ran(action.name, NOT_STARTED, str(error)))
-            return
-        self._report(Ran(action.name, done.status, done.output.decode(errors="backslashreplace")))
+            await asyncio.to_thread(put, self._directory, action)
+        except OSError as error:
+            msg = f"{self._directory / action.name}: can't be written: {error.strerror}"
+            raise SystemFault(msg) from error
+
+    async def _ask_person(self, action: AskPerson) -> None:
+        self._report(Answered(action.name, await self._ask(action)))
 
     def _environment(self, wanted: tuple[tuple[str, str], ...]) -> dict[str, str]:
         return {**dict(wanted), SOCKET_VARIABLE: str(self._directory / "notify.sock")}

@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from autovpn.core.driving import Closed, Opened, Received, Secret
+from autovpn.core.driving import Closed, Opened, Received
+from autovpn.core.secret import Secret
 
 _log = logging.getLogger(__name__)
 

@@ -28,13 +28,14 @@ async def run_program(  # noqa: PLR0913 (what a process starts with, each named 
     *,
     nonce: str,
     deadline: float,
+    stdin: bytes | None = None,
     keep: int = 16 * 1024,
     errors: bool = True,
     umask: int = 0o077,
     account: Account | None = None,
     report: Callable[[bytes], None] | None = None,
 ) -> Completed:
-    """Run a program without input, in a session of its own, and return when it ends.
+    """Run a program, with `stdin` and no other input, in a session of its own, and return when it ends.
 
     The first `keep` bytes of its output are returned, and each piece is handed to `report` as it comes; the rest is
     read and dropped, so that a flood stops nobody. After `deadline` seconds, or when cancelled, its process group
@@ -47,7 +48,14 @@ async def run_program(  # noqa: PLR0913 (what a process starts with, each named 
     try:
         try:
             process = await spawn(
-                argv, environment, nonce=nonce, output=write, errors=errors, umask=umask, account=account
+                argv,
+                environment,
+                nonce=nonce,
+                stdin=stdin,
+                output=write,
+                errors=errors,
+                umask=umask,
+                account=account,
             )
         finally:
             os.close(write)

@@ -8,9 +8,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from autovpn.core.driving import Secret
 from autovpn.core.ownership import distrust_file
-from autovpn.core.tunnel import SecretRef
+from autovpn.core.secret import Secret
+from autovpn.core.settings import SecretRef
 from autovpn.errors import Refused, SystemFault
 from autovpn.system.files import open_trusted
 from autovpn.system.hooks import trusted_program

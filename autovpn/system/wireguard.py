@@ -19,9 +19,11 @@ from pyroute2.netlink.generic.wireguard import (
     wgmsg,
 )
 
-from autovpn.core.driving import ConfigureWireguard, WireguardStatus
+from autovpn.core.actions import ConfigureWireguard
+from autovpn.core.driving import WireguardStatus
 from autovpn.core.network import IPNetwork
-from autovpn.core.tunnel import PinnedEndpoint, WireguardPeer
+from autovpn.core.settings import WireguardPeer
+from autovpn.core.tunnel import PinnedEndpoint
 from autovpn.errors import SystemFault, Unsupported
 
 Attributes = list[Any]  # [name, value] pairs, as pyroute2 takes them

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
 
-from autovpn.core.driving import DriverEvent, Exited, Failed, Launch, Line, LookAgainAt, Step, Tick
+from autovpn.core.actions import Failed, LookAgainAt, Run
+from autovpn.core.driving import DriverEvent, Exited, Launch, Line, Step, Tick
 from autovpn.core.tunnel import FailureClass
 
 ENVIRONMENT = (("LC_ALL", "C"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
@@ -50,6 +51,14 @@ AnyAttempt = TypeVar("AnyAttempt", bound=Attempt)
 
 Telltales = tuple[tuple[str, FailureClass], ...]
 """What a program says when it fails and what that means, the most telling first."""
+
+
+class EndsAlone:
+    """A driver whose program takes all that there is of the tunnel with it when it ends."""
+
+    def farewell(self, launch: Launch) -> tuple[Run, ...]:  # noqa: ARG002 (the protocol's)
+        """Have nothing to be run."""
+        return ()
 
 
 def give_up(attempt: AnyAttempt, kind: FailureClass, words: str) -> Step[AnyAttempt]:

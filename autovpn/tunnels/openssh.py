@@ -11,28 +11,15 @@ import re
 from dataclasses import dataclass, replace
 from shlex import join
 
-from autovpn.core.driving import (
-    Action,
-    DriverEvent,
-    Exited,
-    Launch,
-    Line,
-    LinkVanished,
-    LookAgainAt,
-    Ran,
-    Ready,
-    Recovered,
-    Report,
-    Run,
-    Spawn,
-    Step,
-    Tick,
-)
-from autovpn.core.tunnel import Facts, FailureClass, OpensshSettings
+from autovpn.core.actions import Action, LookAgainAt, Ready, Run, Spawn
+from autovpn.core.driving import DriverEvent, Exited, Launch, Line, LinkVanished, Ran, Recovered, Report, Step, Tick
+from autovpn.core.settings import OpensshSettings
+from autovpn.core.tunnel import Facts, FailureClass
 from autovpn.tunnels import pushed
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
+    EndsAlone,
     Stage,
     Telltales,
     at_its_end,
@@ -81,7 +68,7 @@ class OpensshState(Attempt):
     recovered: Recovered | None = None
 
 
-class OpensshDriver:
+class OpensshDriver(EndsAlone):
     """Drives ssh."""
 
     def start(self, launch: Launch, now: float) -> Step[OpensshState]:

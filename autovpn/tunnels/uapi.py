@@ -6,12 +6,13 @@ from base64 import b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autovpn.core.driving import Secret
+from autovpn.core.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from autovpn.core.tunnel import PinnedEndpoint, WireguardPeer
+    from autovpn.core.settings import WireguardPeer
+    from autovpn.core.tunnel import PinnedEndpoint
     from autovpn.tunnels.wgkeys import Keys
 
 QUESTION = Secret(b"get=1\n\n")

@@ -10,27 +10,17 @@ from dataclasses import dataclass, replace
 from shlex import join
 from typing import TYPE_CHECKING
 
-from autovpn.core.driving import (
-    DriverEvent,
-    Exited,
-    Launch,
-    Line,
-    LinkVanished,
-    LookAgainAt,
-    Ready,
-    Recovered,
-    Report,
-    Secret,
-    Spawn,
-    Step,
-    Tick,
-)
-from autovpn.core.tunnel import Facts, FailureClass, VpncSettings
+from autovpn.core.actions import LookAgainAt, Ready, Spawn
+from autovpn.core.driving import DriverEvent, Exited, Launch, Line, LinkVanished, Recovered, Report, Step, Tick
+from autovpn.core.secret import Secret
+from autovpn.core.settings import VpncSettings
+from autovpn.core.tunnel import Facts, FailureClass
 from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, key_in
 from autovpn.tunnels import pushed
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
+    EndsAlone,
     Stage,
     Telltales,
     at_its_end,
@@ -74,7 +64,7 @@ class VpncState(Attempt):
     device: str | None = None
 
 
-class VpncDriver:
+class VpncDriver(EndsAlone):
     """Drives vpnc."""
 
     def start(self, launch: Launch, now: float) -> Step[VpncState]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from autovpn.core.driving import Secret
+from autovpn.core.secret import Secret
 from autovpn.core.wgini import sections
 
 if TYPE_CHECKING:

@@ -11,11 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from autovpn.core.driving import (
+from autovpn.core.actions import (
     Action,
-    Closed,
     ConfigureWireguard,
     CreateDevice,
+    LookAgainAt,
+    Open,
+    QueryWireguard,
+    Ready,
+    Send,
+    SetUp,
+    Spawn,
+)
+from autovpn.core.driving import (
+    Closed,
     DeviceCreated,
     DeviceRefused,
     DriverEvent,
@@ -24,27 +33,22 @@ from autovpn.core.driving import (
     Line,
     LinkAppeared,
     LinkVanished,
-    LookAgainAt,
-    Open,
     Opened,
-    QueryWireguard,
-    Ready,
     Received,
     Recovered,
-    Secret,
-    Send,
-    SetUp,
-    Spawn,
     Step,
     Tick,
     UplinkChanged,
     WireguardStatus,
 )
-from autovpn.core.tunnel import Facts, FailureClass, WireguardPeer, WireguardSettings
+from autovpn.core.secret import Secret
+from autovpn.core.settings import WireguardPeer, WireguardSettings
+from autovpn.core.tunnel import Facts, FailureClass
 from autovpn.tunnels import uapi
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
+    EndsAlone,
     Stage,
     at_its_end,
     device_lost,
@@ -60,12 +64,10 @@ CHANNEL = "uapi"
 SOCKETS = "/var/run/wireguard"
 PROVOKING_KEEPALIVE = 25
 """Seconds, for a peer that has no keepalive of its own; wg(8) advises it."""
-
 FRESH = 180.0
 """Seconds after which a session's keys are void (Reject-After-Time in the WireGuard paper, section 6.1)."""
 
-FIRST_LOOK = 0.02
-LAST_LOOK = 1.0
+FIRST_LOOK, LAST_LOOK = 0.02, 1.0
 """The shortest and the longest pause between two looks at the handshakes, in seconds."""
 
 
@@ -96,7 +98,7 @@ class WireguardState(Attempt):
     waiting: tuple[Send, ...] = ()
 
 
-class WireguardDriver:
+class WireguardDriver(EndsAlone):
     """Drives a kernel device, or wireguard-go."""
 
     def start(self, launch: Launch, now: float) -> Step[WireguardState]:

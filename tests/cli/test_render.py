@@ -26,12 +26,12 @@ from autovpn.core.escape import show_ssid, show_text
 from autovpn.core.memory import Memory, Override, Ride
 from autovpn.core.network import Gateway, Grade, Security, Wireless
 from autovpn.core.profile import Action, Condition, Key, Policy, Profile
+from autovpn.core.settings import OpensshSettings
 from autovpn.core.snapshot import Link, LinkId, LinkType, Phase, Snapshot
 from autovpn.core.tunnel import (
     Facts,
     Failure,
     FailureClass,
-    OpensshSettings,
     PinnedEndpoint,
     RouteMode,
     RouteWish,

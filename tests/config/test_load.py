@@ -10,17 +10,9 @@ import pytest
 from autovpn.config.load import load
 from autovpn.core.network import Grade, Security
 from autovpn.core.profile import Action, Condition, DnsSettings, Event, Hook, Key, OnFail, Policy
+from autovpn.core.settings import Endpoint, OpensshSettings, SecretRef, SshForward, VpncSettings, WireguardSettings
 from autovpn.core.snapshot import LinkType
-from autovpn.core.tunnel import (
-    Endpoint,
-    OpensshSettings,
-    RouteMode,
-    RouteWish,
-    SecretRef,
-    SshForward,
-    VpncSettings,
-    WireguardSettings,
-)
+from autovpn.core.tunnel import RouteMode, RouteWish
 from tests.config.conftest import WG_QUICK, Etc
 
 CAFE = '[match]\nssid = ["cafe"]\n'

@@ -9,8 +9,9 @@ from ipaddress import ip_address, ip_interface
 from autovpn.core.network import Gateway, Grade, Security, Wireless
 from autovpn.core.profile import Action, Condition, DnsSettings, Key, Policy, Profile, Wanted
 from autovpn.core.routing import Place, RoutePlan, TunnelRoutes, guard, pin_rules, tunnel_routing
+from autovpn.core.settings import OpensshSettings
 from autovpn.core.snapshot import Link, LinkId, LinkType, Phase, Snapshot
-from autovpn.core.tunnel import OpensshSettings, PinnedEndpoint, RouteMode, RouteWish, TunnelSpec
+from autovpn.core.tunnel import PinnedEndpoint, RouteMode, RouteWish, TunnelSpec
 
 
 def wifi(ssid: bytes = b"Campus", index: int = 2, security: Security = Security.PSK, **changes: object) -> Link:

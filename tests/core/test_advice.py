@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autovpn.core.advice import advice
-from autovpn.core.tunnel import (
-    Failure,
-    FailureClass,
-    OpensshSettings,
-    Settings,
-    TunnelSpec,
-    VpncSettings,
-    WireguardSettings,
-)
+from autovpn.core.settings import OpensshSettings, Settings, VpncSettings, WireguardSettings
+from autovpn.core.tunnel import Failure, FailureClass, TunnelSpec
 
 SETTINGS: tuple[Settings | None, ...] = (
     None,

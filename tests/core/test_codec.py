@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autovpn.core.codec import _DATACLASSES, _ENUMS, CODEC, CodecError, decode, encode
-from autovpn.core.driving import Secret
 from autovpn.core.profile import Event
 from autovpn.core.routing import RouteKind
+from autovpn.core.secret import Secret
 from autovpn.core.snapshot import LinkId
 from autovpn.core.steps import GuardValue, HookMoment, Step, StepKind
 

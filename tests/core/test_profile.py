@@ -9,15 +9,8 @@ import pytest
 
 from autovpn.core.network import Grade
 from autovpn.core.profile import Action, DnsSettings, Key, Profile
-from autovpn.core.tunnel import (
-    Endpoint,
-    OpensshSettings,
-    Settings,
-    TunnelSpec,
-    VpncSettings,
-    WireguardPeer,
-    WireguardSettings,
-)
+from autovpn.core.settings import Endpoint, OpensshSettings, Settings, VpncSettings, WireguardPeer, WireguardSettings
+from autovpn.core.tunnel import TunnelSpec
 from tests.core.builders import connect, on, policy, ssh, trusted
 
 PEERS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autovpn.core.driving import Secret
+from autovpn.core.secret import Secret
 from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, key_in
 from autovpn.tunnels.vpnc import configuration
 from tests.tunnels.playing import launch

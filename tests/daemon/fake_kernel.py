@@ -16,18 +16,9 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any, TypeVar
 
+from autovpn.core.actions import Action, CreateDevice, Failed, Ready, Run
 from autovpn.core.diff import Amend
-from autovpn.core.driving import (
-    Action,
-    CreateDevice,
-    DeviceCreated,
-    DriverEvent,
-    Failed,
-    Launch,
-    Ready,
-    Recovered,
-    UplinkChanged,
-)
+from autovpn.core.driving import DeviceCreated, DriverEvent, Launch, Recovered, UplinkChanged
 from autovpn.core.hookenv import HookContext
 from autovpn.core.network import IPAddress, UplinkDns
 from autovpn.core.profile import Hook, Policy
@@ -186,6 +177,7 @@ class FakeDriver:
     uplinks: list[str] = field(default_factory=list)
     raising: Exception | None = None
     adopt_fails: Exception | None = None
+    last_words: tuple[Run, ...] = ()
 
     def start(self, launch: Launch, now: float) -> tuple[str, tuple[Action, ...]]:
         self.launches.append(launch)
@@ -203,6 +195,9 @@ class FakeDriver:
             if self.raising:
                 raise self.raising
         return state, (Ready(replace(self.facts, device=state)),) if isinstance(event, DeviceCreated) else ()
+
+    def farewell(self, launch: Launch) -> tuple[Run, ...]:
+        return self.last_words
 
 
 WRONG_PASSWORD = (Failed(FailureClass.AUTH, "wrong password"),)

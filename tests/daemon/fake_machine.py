@@ -27,7 +27,6 @@ from autovpn.core.steps import (
     DnsValue,
     HookMoment,
     Step,
-    StepKey,
     StepKind,
     TunnelValue,
 )
@@ -487,7 +486,7 @@ class FakeTunnels:
     async def amend(self, step: Step) -> None:
         self.machine.around(f"uplink of {step.object}", lambda: None)
 
-    async def stop(self, key: StepKey, nonce: str, receipt: Mapping[str, Any] | None) -> None:
+    async def stop(self, step: Step, nonce: str, receipt: Mapping[str, Any] | None) -> None:
         self.machine.end(nonce)
 
     async def is_alive(self, nonce: str, receipt: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from autovpn.core.dnschoice import DnsWish
 from autovpn.core.driving import Uplink
 from autovpn.core.hookenv import HookContext
 from autovpn.core.profile import Event, Hook
+from autovpn.core.settings import OpensshSettings
 from autovpn.core.snapshot import LinkId
 from autovpn.core.steps import (
     AddressValue,
@@ -21,7 +22,7 @@ from autovpn.core.steps import (
     StepKind,
     TunnelValue,
 )
-from autovpn.core.tunnel import OpensshSettings, PinnedEndpoint, RouteMode, TunnelSpec
+from autovpn.core.tunnel import PinnedEndpoint, RouteMode, TunnelSpec
 
 ENDPOINTS = (
     (PinnedEndpoint(ip_address("203.0.113.1"), 22, "tcp"),),

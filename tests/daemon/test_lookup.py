@@ -8,8 +8,9 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from autovpn.core.network import IPAddress
+from autovpn.core.settings import VpncSettings
 from autovpn.core.supervise import Broke, Resolved, TunnelEvent
-from autovpn.core.tunnel import FailureClass, PinnedEndpoint, TunnelSpec, VpncSettings
+from autovpn.core.tunnel import FailureClass, PinnedEndpoint, TunnelSpec
 from autovpn.core.wanted import TunnelKey
 from autovpn.daemon.lookup import Lookups
 from autovpn.errors import SystemFault

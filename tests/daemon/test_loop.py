@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autovpn.core.driving import Failed
+from autovpn.core.actions import Failed
 from autovpn.core.network import Gateway, UplinkDns
 from autovpn.core.profile import DnsSettings, Event, Hook, Key, Policy
 from autovpn.core.snapshot import LinkId

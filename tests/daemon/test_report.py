@@ -18,6 +18,7 @@ from autovpn.core.hookenv import HookContext
 from autovpn.core.memory import Memory, Override
 from autovpn.core.network import Gateway, Grade, Security, Wireless
 from autovpn.core.profile import Action, Condition, Event, Hook, Key, Policy, Profile
+from autovpn.core.settings import OpensshSettings
 from autovpn.core.snapshot import Link, LinkId, LinkType, Phase, Snapshot
 from autovpn.core.steps import (
     AddressValue,
@@ -36,7 +37,6 @@ from autovpn.core.tunnel import (
     Facts,
     Failure,
     FailureClass,
-    OpensshSettings,
     PinnedEndpoint,
     RouteMode,
     RouteWish,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autovpn.core.driving import Failed
+from autovpn.core.actions import Failed, Run
 from autovpn.core.profile import Key
 from autovpn.core.steps import Step, StepKey, StepKind, TunnelValue
 from autovpn.core.supervise import Broke
@@ -98,6 +98,25 @@ def test_what_is_known_of_a_tunnel_is_in_the_journal(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+class TestFarewell:
+    """What a tunnel's program does not undo by itself is undone before it is ended."""
+
+    @pytest.mark.parametrize("crashed", [False, True])
+    def test_its_programs_are_run_by_whichever_daemon_ends_the_tunnel(self, tmp_path: Path, crashed: bool) -> None:
+        left = tmp_path / "left"
+        left.write_text("")
+
+        async def story(daemon: Daemon) -> None:
+            step = await up(daemon)
+            daemon.driver.last_words = (Run("stop", ("rm", str(left))), Run("again", ("rm", str(left))))
+            if crashed:
+                daemon.sessions.close()
+            await daemon.sessions.stop(step, "nonce", None)
+            assert not left.exists()
+
+        play(tmp_path, story)
+
+
 class TestAlive:
     """Whether a tunnel of another daemon can be taken over."""
 
@@ -110,7 +129,7 @@ class TestAlive:
             receipt = {"nonce": "n", "pid": 1, "start_time": 0, "device": "x", "index": index}
             assert not await daemon.sessions.adopt(step, receipt, None)
             assert daemon.sessions.lost() == {KEY}
-            await daemon.sessions.stop(KEY, "nonce", None)
+            await daemon.sessions.stop(step, "nonce", None)
             assert daemon.sessions.lost() == frozenset()
 
         play(tmp_path, story)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from autovpn import notify
-from autovpn.core.driving import Driver, DriverEvent, Failed, Launch, Ready, Recovered, Secret, Step, Uplink
+from autovpn.core.actions import Failed, Ready
+from autovpn.core.driving import Driver, DriverEvent, Launch, Recovered, Step, Uplink
+from autovpn.core.secret import Secret
 from autovpn.core.snapshot import LinkId
 from autovpn.errors import SystemFault, Unsupported
 from autovpn.system.channels import Channels

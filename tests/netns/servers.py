@@ -21,16 +21,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovpn.core.tunnel import (
-    Endpoint,
-    OpensshSettings,
-    PinnedEndpoint,
-    SecretRef,
-    TunnelSpec,
-    VpncSettings,
-    WireguardPeer,
-    WireguardSettings,
-)
+from autovpn.core.settings import Endpoint, OpensshSettings, SecretRef, VpncSettings, WireguardPeer, WireguardSettings
+from autovpn.core.tunnel import PinnedEndpoint, TunnelSpec
 from tests.netns.world import GATEWAY, wait_until
 
 if TYPE_CHECKING:

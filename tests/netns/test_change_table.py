@@ -277,7 +277,8 @@ def test_a_connection_from_an_address_that_went_moves_without_hooks_and_is_then_
 REPUSHING = """
 from dataclasses import replace
 from ipaddress import ip_interface
-from autovpn.core.driving import Ready, UplinkChanged
+from autovpn.core.actions import Ready
+from autovpn.core.driving import UplinkChanged
 from autovpn.tunnels import drivers, wireguard
 
 class Repushing(wireguard.WireguardDriver):

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 DAEMON = """
 import asyncio, json, sys
 from pathlib import Path
-from autovpn.core.driving import Spawn
+from autovpn.core.actions import Spawn
 from autovpn.system.channels import Channels
 
 class NoDevices:

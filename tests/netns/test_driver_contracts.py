@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autovpn.core.driving import Failed, Ready, Recovered, Report
-from autovpn.core.tunnel import Facts, FailureClass, OpensshSettings
+from autovpn.core.actions import Failed, Ready
+from autovpn.core.driving import Recovered, Report
+from autovpn.core.settings import OpensshSettings
+from autovpn.core.tunnel import Facts, FailureClass
 from tests.netns.driving import Work, address, index_of, launch
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.world import OFFICE, wait_until

@@ -18,7 +18,7 @@ from autovpn.core.profile import Hook
 from autovpn.core.records import Origin
 from autovpn.core.recover import plan_from
 from autovpn.core.routing import RoutePlan, RouteSpec, RuleSpec
-from autovpn.core.steps import HookMoment, Step, StepKey, StepKind
+from autovpn.core.steps import HookMoment, Step, StepKind
 from autovpn.core.tunnel import TunnelSpec
 from autovpn.daemon.executors import executors
 from autovpn.daemon.kernel import KernelLinks, KernelRoutes
@@ -80,7 +80,7 @@ class RealTunnels:
     async def amend(self, step: Step) -> None:
         """Tell nobody."""
 
-    async def stop(self, key: StepKey, nonce: str, receipt: Mapping[str, Any] | None) -> None:
+    async def stop(self, step: Step, nonce: str, receipt: Mapping[str, Any] | None) -> None:
         known = receipt or {}
         await asyncio.to_thread(processes.recover, nonce, known.get("pid"), known.get("start_time"))
 

@@ -17,7 +17,8 @@ from autovpn.cli.paint import plain
 from autovpn.cli.render import render_explain
 from autovpn.cli.render_status import render_status
 from autovpn.config.load import load
-from autovpn.core.driving import Action, DeviceCreated, DriverEvent, Ready
+from autovpn.core.actions import Action, Ready
+from autovpn.core.driving import DeviceCreated, DriverEvent
 from autovpn.core.escape import show_ssid
 from autovpn.core.network import Security, Wireless
 from autovpn.core.profile import Policy

@@ -16,32 +16,23 @@ from typing import TypeVar
 
 import pytest
 
+from autovpn.core.actions import CreateDevice, Failed, LookAgainAt, Open, QueryWireguard, Ready, Run, Send, SetUp, Spawn
 from autovpn.core.driving import (
     Closed,
-    CreateDevice,
     DeviceCreated,
     DeviceRefused,
     DriverEvent,
     Exited,
-    Failed,
     Line,
     LinkAppeared,
     LinkVanished,
-    LookAgainAt,
-    Open,
     Opened,
-    QueryWireguard,
     Ran,
-    Ready,
     Received,
     Report,
-    Run,
-    Secret,
-    Send,
-    SetUp,
-    Spawn,
     Tick,
 )
+from autovpn.core.secret import Secret
 from autovpn.core.tunnel import Facts, FailureClass
 from autovpn.errors import SystemFault, Unsupported
 from autovpn.system.channels import Channels

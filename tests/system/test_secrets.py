@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autovpn.core.tunnel import SecretRef
+from autovpn.core.settings import SecretRef
 from autovpn.errors import AutovpnError, Refused, SystemFault
 from autovpn.system.secrets import CREDENTIALS, LARGEST, _without_newline, read_files, read_secret
 

@@ -8,8 +8,11 @@ from ipaddress import ip_address, ip_network
 import pytest
 from pyroute2.netlink.generic.wireguard import wgmsg
 
-from autovpn.core.driving import ConfigureWireguard, Secret, WireguardStatus
-from autovpn.core.tunnel import Endpoint, PinnedEndpoint, WireguardPeer
+from autovpn.core.actions import ConfigureWireguard
+from autovpn.core.driving import WireguardStatus
+from autovpn.core.secret import Secret
+from autovpn.core.settings import Endpoint, WireguardPeer
+from autovpn.core.tunnel import PinnedEndpoint
 from autovpn.system.wireguard import messages, status_in
 
 PRIVATE, ALICE, BOB, SHARED = (base64.b64encode(bytes([number]) * 32).decode() for number in range(1, 5))

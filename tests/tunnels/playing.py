@@ -8,31 +8,12 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autovpn.core.driving import (
-    Action,
-    Driver,
-    DriverEvent,
-    Exited,
-    Failed,
-    Launch,
-    Line,
-    Ready,
-    Recovered,
-    Report,
-    Secret,
-    Uplink,
-)
+from autovpn.core.actions import Action, Failed, Ready
+from autovpn.core.driving import Driver, DriverEvent, Exited, Launch, Line, Recovered, Report, Uplink
+from autovpn.core.secret import Secret
+from autovpn.core.settings import Endpoint, OpensshSettings, VpncSettings, WireguardPeer, WireguardSettings
 from autovpn.core.snapshot import LinkId
-from autovpn.core.tunnel import (
-    Endpoint,
-    Facts,
-    OpensshSettings,
-    PinnedEndpoint,
-    TunnelSpec,
-    VpncSettings,
-    WireguardPeer,
-    WireguardSettings,
-)
+from autovpn.core.tunnel import Facts, PinnedEndpoint, TunnelSpec
 from autovpn.tunnels.drivers import DRIVERS
 
 if TYPE_CHECKING:

@@ -11,17 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autovpn.core import driving
-from autovpn.core.driving import (
-    Failed,
-    Ran,
-    Ready,
-    Recovered,
-    Report,
-    Run,
-    Secret,
-    Send,
-    Spawn,
-)
+from autovpn.core.actions import Failed, Ready, Run, Send, Spawn
+from autovpn.core.driving import Ran, Recovered, Report
+from autovpn.core.secret import Secret
 from autovpn.core.tunnel import Facts, PinnedEndpoint
 from autovpn.tunnels.drivers import DRIVERS
 from tests.tunnels.playing import DEVICES, SECRETS, TYPES, UPLINK, Play, launch, news_in, recovered, transcript
@@ -86,6 +78,7 @@ STRATEGIES: dict[type[object], st.SearchStrategy[driving.DriverEvent]] = {
         st.sampled_from([(), (PinnedEndpoint(IPv4Address("192.0.2.9"), 7, "udp"),)]),
     ),
     driving.Tick: st.just(driving.Tick()),
+    driving.Answered: st.builds(driving.Answered, names, st.none() | st.builds(Secret, st.binary(max_size=20))),
 }
 Played = list[tuple[driving.DriverEvent, float]]
 steps = st.lists(st.tuples(st.one_of(*STRATEGIES.values()), st.sampled_from([0.0, 0.5, 40.0])), max_size=12)

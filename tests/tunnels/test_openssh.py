@@ -10,22 +10,11 @@ from itertools import pairwise
 
 import pytest
 
-from autovpn.core.driving import (
-    Exited,
-    Failed,
-    Line,
-    LinkVanished,
-    LookAgainAt,
-    Ran,
-    Ready,
-    Recovered,
-    Report,
-    Run,
-    Secret,
-    Spawn,
-    Tick,
-)
-from autovpn.core.tunnel import Facts, FailureClass, SshForward
+from autovpn.core.actions import Failed, LookAgainAt, Ready, Run, Spawn
+from autovpn.core.driving import Exited, Line, LinkVanished, Ran, Recovered, Report, Tick
+from autovpn.core.secret import Secret
+from autovpn.core.settings import SshForward
+from autovpn.core.tunnel import Facts, FailureClass
 from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, Play, launch, only, recovered, transcript
 
 DEVICE = DEVICES["openssh"]

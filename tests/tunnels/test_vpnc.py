@@ -7,18 +7,9 @@ from ipaddress import IPv4Interface, IPv4Network
 
 import pytest
 
-from autovpn.core.driving import (
-    Exited,
-    Failed,
-    LinkVanished,
-    LookAgainAt,
-    Ready,
-    Recovered,
-    Report,
-    Secret,
-    Spawn,
-    Tick,
-)
+from autovpn.core.actions import Failed, LookAgainAt, Ready, Spawn
+from autovpn.core.driving import Exited, LinkVanished, Recovered, Report, Tick
+from autovpn.core.secret import Secret
 from autovpn.core.tunnel import Facts, FailureClass
 from autovpn.tunnels.vpnc import configuration, facts_of
 from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, Play, launch, only, recovered, transcript

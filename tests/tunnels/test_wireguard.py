@@ -10,34 +10,37 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
 import pytest
 
-from autovpn.core.driving import (
+from autovpn.core.actions import (
     Action,
-    Closed,
     ConfigureWireguard,
     CreateDevice,
-    DeviceCreated,
-    DeviceRefused,
-    Exited,
     Failed,
-    Line,
-    LinkAppeared,
-    LinkVanished,
     LookAgainAt,
     Open,
-    Opened,
     QueryWireguard,
     Ready,
-    Received,
-    Recovered,
-    Secret,
     Send,
     SetUp,
     Spawn,
+)
+from autovpn.core.driving import (
+    Closed,
+    DeviceCreated,
+    DeviceRefused,
+    Exited,
+    Line,
+    LinkAppeared,
+    LinkVanished,
+    Opened,
+    Received,
+    Recovered,
     Tick,
     UplinkChanged,
     WireguardStatus,
 )
-from autovpn.core.tunnel import Endpoint, Facts, FailureClass, PinnedEndpoint, WireguardPeer
+from autovpn.core.secret import Secret
+from autovpn.core.settings import Endpoint, WireguardPeer
+from autovpn.core.tunnel import Facts, FailureClass, PinnedEndpoint
 from tests.tunnels.playing import (
     DEVICES,
     PRIVATE_KEY,

@@ -38,7 +38,7 @@ class TunnelExecutor:
     async def undo(self, work: Work, why: UndoContext) -> tuple[str, ...]:  # noqa: ARG002 (the protocol's)
         """End the processes, then delete the device, which is known by its mark even when we died making it."""
         nonce, receipt = nonce_of(work.entry), receipt_of(work.entry)
-        await self._tunnels.stop(work.entry.key, nonce, receipt)
+        await self._tunnels.stop(work.entry.step, nonce, receipt)
         alias = f"autovpn:{nonce}"
         index = await self._links.with_alias(alias)
         if index is not None:
