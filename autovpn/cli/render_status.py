@@ -127,6 +127,10 @@ def _tunnel(tunnel: Dict) -> Iterator[Row]:
     yield Row("tunnel", ", ".join([*words, *where]), tones.get(tunnel["phase"], Tone.WARN))
     if tunnel["banner"]:
         yield Row("banner", tunnel["banner"], Tone.FAINT)
+    if tunnel["form"]:
+        yield Row("form", tunnel["form"])
+    for words in tunnel["refused"]:
+        yield Row("refused", words, Tone.WARN)
     if failure := tunnel["last_failure"]:
         yield Row("failure", f"{failure['class']}: {failure['words']}", Tone.BAD)
         yield Row("advice", failure["advice"])

@@ -229,6 +229,8 @@ class _View:
             "addresses": [str(address) for address in facts.addresses] if facts else [],
             "endpoints": [str(endpoint.address) for endpoint in state.endpoints],
             "banner": facts.banner if facts else "",
+            "form": facts.form if facts else "",
+            "refused": list(facts.refused) if facts else [],
             "last_failure": {
                 "class": failure.kind.value,
                 "words": failure.words,

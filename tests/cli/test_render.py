@@ -49,7 +49,14 @@ CAMPUS = Profile("campus", conditions=(Condition(Key.SSID, (b"YourEssid",)),), t
 TRUSTED = Profile("trusted", action=Action.DISCONNECT, conditions=(Condition(Key.SSID, (b"Home",)),))
 POLICY = Policy((TRUSTED, CAMPUS))
 EXTRA = StatusExtra(now=130.0, started=30.0, pid=7, version="1.2", dns=DnsStanding("file", in_force=True))
-FACTS = Facts("avpn0", (ip_interface("10.98.0.2/30"),), dns=("10.8.0.1",), banner="Welcome\x07")
+FACTS = Facts(
+    "avpn0",
+    (ip_interface("10.98.0.2/30"),),
+    dns=("10.8.0.1",),
+    banner="Welcome\x07",
+    form="ESP in UDP",
+    refused=("route 0.0.0.0/0\x1b",),
+)
 HARMLESS = set("\n") | {chr(code) for code in range(0x20, 0x7F)}
 ssids = st.binary(max_size=32)
 
@@ -180,6 +187,8 @@ def test_a_good_connection_is_one_glance() -> None:
     assert "tunnel      home-ssh (openssh): up for 30 s, avpn0, 10.98.0.2/30" in said
     assert "10.8.0.1 (by file)" in said
     assert r"Welcome\x07" in said
+    assert "ESP in UDP" in said
+    assert r"route 0.0.0.0/0\x1b" in said
 
 
 def test_a_failure_comes_with_the_words_the_advice_and_the_danger() -> None:

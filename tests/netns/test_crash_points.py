@@ -9,13 +9,12 @@ import signal
 import pytest
 
 from tests.netns.clients import tunnel_clients
+from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
 from tests.netns.nursery import Newborn, Nursery
-from tests.netns.servers import Charon, Server, Sshd, Wireguard
+from tests.netns.servers import Server
 from tests.netns.test_main_job import moments, office_profile
 from tests.netns.world import OFFICE, wait_until
-
-SERVERS = [Sshd, Wireguard, Charon]
 
 ANNOUNCES = {
     ("Begin", "preup"): "preup",

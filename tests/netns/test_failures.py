@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.test_resolve import NameServer
 from tests.netns.world import GATEWAY, OFFICE, wait_until
 
 EVENTS = ("preup", "postup", "predown", "postdown", "failup", "faildown")
-SERVERS = [Sshd, Wireguard, Charon]
 PROGRAMS = {Sshd: "ssh", Wireguard: "wireguard-go", Charon: "vpnc"}
 IMPATIENT = 'connect_timeout = "1s"\n'
 

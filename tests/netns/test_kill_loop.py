@@ -11,8 +11,9 @@ import time
 import pytest
 
 from tests.netns.clients import tunnel_clients
+from tests.netns.every_server import SERVERS
 from tests.netns.laptop import AUTOVPN, REPOSITORY, Laptop
-from tests.netns.servers import Charon, Server, Sshd, Wireguard
+from tests.netns.servers import Server, Sshd
 from tests.netns.world import OFFICE, wait_until
 
 ROUNDS = 5
@@ -106,7 +107,7 @@ class Victim:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", [Sshd, Wireguard, Charon])
+@pytest.mark.parametrize("kind", SERVERS)
 def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half(
     laptop: Laptop, kind: type[Server]
 ) -> None:

@@ -7,14 +7,14 @@ import signal
 
 import pytest
 
+from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
-from tests.netns.servers import Charon, Server, Sshd, Wireguard
+from tests.netns.servers import Server, Sshd
 from tests.netns.world import OFFICE, wait_until
 
 MATCH = '[match]\ninterface = ["eth0"]\n'
 DNS = '[dns]\nservers = ["10.20.0.53"]\nsearch = ["office.example"]\n'
 EVENTS = ("preup", "postup", "predown", "postdown", "failup", "faildown", "roam")
-SERVERS = [Sshd, Wireguard, Charon]
 
 
 def office_profile(laptop: Laptop, server: Server) -> None:

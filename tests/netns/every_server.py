@@ -1,0 +1,16 @@
+"""Every type of server that the daemon's own tests are repeated with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.netns.servers import Charon, Sshd, Wireguard
+
+if TYPE_CHECKING:
+    from tests.netns.servers import Server
+
+SERVERS: tuple[type[Server], ...] = (
+    Sshd,
+    Wireguard,
+    Charon,
+)
