@@ -10,8 +10,8 @@ COVERAGE := $(BIN)/python -m coverage
 # What the demo runs, and what the tests run beside it. scripts/packages knows the names elsewhere than on Debian.
 DEMO_PACKAGES := iproute2 iputils-ping nftables openssh-client openssh-server wireguard-go wireguard-tools
 TEST_PACKAGES := $(DEMO_PACKAGES) charon-systemd dbus libcharon-extauth-plugins libcharon-extra-plugins \
-	libstrongswan-extra-plugins libstrongswan-standard-plugins netcat-openbsd openssl strace strongswan-charon \
-	strongswan-swanctl tcpdump vpnc
+	libstrongswan-extra-plugins libstrongswan-standard-plugins netcat-openbsd ocserv openconnect openssl openvpn ppp \
+	pptp-linux strace strongswan-charon strongswan-swanctl tcpdump tinc vpnc
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export COVERAGE_FILE := $(CURDIR)/.coverage
