@@ -1,0 +1,32 @@
+"""What the channels of a tunnel need of the machine's links."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Devices(Protocol):
+    """The changes to links that a tunnel needs. A device is ours only if index and alias agree.
+
+    All raise SystemFault when the kernel refuses, Unsupported when it lacks the kind.
+    """
+
+    async def index_of(self, name: str) -> int | None:
+        """Return the index of the link that has this name now."""
+        ...
+
+    async def create(self, kind: str, name: str, alias: str) -> int:
+        """Make a device with this alias and return its index."""
+        ...
+
+    async def mark(self, index: int, alias: str) -> None:
+        """Give a device that the tunnel's program made its alias."""
+        ...
+
+    async def set_up(self, name: str) -> None:
+        """Set a device up."""
+        ...
+
+    async def delete(self, index: int, alias: str) -> None:
+        """Delete a device if it is still there and still has this alias."""
+        ...

@@ -1,0 +1,46 @@
+"""The small things that a tunnel's driver has done beside its program: other programs run, files put in its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from autovpn.core.actions import Run, Write
+from autovpn.core.driving import Ran
+from autovpn.core.secret import Secret
+from autovpn.errors import SystemFault
+from autovpn.system.programs import run_program
+
+NOT_STARTED = 127
+"""The status of a program that could not be started, as of a shell's."""
+
+
+async def run_beside(action: Run, environment: Mapping[str, str], nonce: str) -> Ran:
+    """Run a program to its end, or for as long as it may take; what goes wrong is in the answer."""
+    try:
+        done = await run_program(
+            action.argv,
+            environment,
+            nonce=nonce,
+            deadline=action.deadline,
+            stdin=action.stdin.reveal() if action.stdin else None,
+            errors=not action.confidential,
+        )
+    except (SystemFault, OSError) as error:
+        return Ran(action.name, NOT_STARTED, str(error))
+    if action.confidential:
+        return Ran(action.name, done.status, secret=Secret(done.output))
+    return Ran(action.name, done.status, done.output.decode(errors="backslashreplace"))
+
+
+def put(directory: Path, action: Write) -> None:
+    """Write a file below a tunnel's own folder; one of the same name is replaced, a link is never followed."""
+    path = directory / action.name
+    for folder in (directory, *reversed([parent for parent in path.parents if parent.is_relative_to(directory)])):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    mode = 0o700 if action.executable else 0o600
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor)
+        file.write(action.content.reveal())
