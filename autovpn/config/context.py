@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autovpn.config.files import Files, told
 from autovpn.config.locate import KeyPath
+from autovpn.config.packages import distribution, printed_version
 from autovpn.config.programs import Programs, find_program
 from autovpn.config.report import Document, Report
 from autovpn.core.escape import show_text
@@ -51,6 +52,8 @@ class Environment:
     which: Callable[[str], str | None] = find_program
     has_user: Callable[[str], bool] = has_user
     kernel_has_wireguard: Callable[[], bool] = kernel_has_wireguard
+    distribution: Callable[[], tuple[str, ...]] = distribution
+    printed_version: Callable[[str, str], str] = printed_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,11 @@ class Context:
     def check_program(self, key: KeyPath, program: str) -> None:
         """Make sure that a program can be run; when it can't, that is a problem at the key."""
         if problem := self.programs.problem(program):
+            self.warn(key, *problem)
+
+    def check_client(self, key: KeyPath, program: str) -> None:
+        """Make sure that a tunnel's program is there and young enough; when it isn't, that is a problem at the key."""
+        if problem := self.programs.client_problem(program):
             self.warn(key, *problem)
 
     def _note_link(self, key: KeyPath, path: str) -> None:

@@ -77,7 +77,12 @@ class _Load:
 
     def __post_init__(self) -> None:
         self.files = Files(self.environment.owner)
-        self.programs = Programs(self.files, cache(self.environment.which))
+        self.programs = Programs(
+            self.files,
+            cache(self.environment.which),
+            self.environment.distribution,
+            self.environment.printed_version,
+        )
 
     def loaded(self) -> Loaded:
         if not self.root.exists():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from autovpn.config.files import Files, told
+from autovpn.config.packages import distribution, how_to_install, printed_version, too_old
 from autovpn.config.report import quoted
 from autovpn.core.escape import show_text
 from autovpn.errors import Refused
@@ -29,13 +30,22 @@ class Programs:
 
     files: Files
     which: Callable[[str], str | None] = find_program
+    distribution: Callable[[], tuple[str, ...]] = distribution
+    printed_version: Callable[[str, str], str] = printed_version
     _verdicts: dict[str, Problem | None] = field(default_factory=dict)
+    _clients: dict[str, Problem | None] = field(default_factory=dict)
 
     def problem(self, program: str) -> Problem | None:
         """Return why the first element of an argument list can't be run; None when it can."""
         if program not in self._verdicts:
             self._verdicts[program] = self._judge_named(program)
         return self._verdicts[program]
+
+    def client_problem(self, program: str) -> Problem | None:
+        """Return why a tunnel's program can't be used, with the package that has it; None when it can."""
+        if program not in self._clients:
+            self._clients[program] = self._judge_client(program)
+        return self._clients[program]
 
     def installed(self, program: str) -> bool:
         """Report whether a program of this name is there at all."""
@@ -50,6 +60,16 @@ class Programs:
         if found is None:
             return f"the program {quoted(program)} is not installed", "install it, or write its whole path"
         return self._judge(found)
+
+    def _judge_client(self, program: str) -> Problem | None:
+        path = self.which(program)
+        if path is None:
+            what = f"the program {quoted(program)} is not installed"
+            return what, how_to_install(program, self.distribution())
+        problem = self._judge(path)
+        if problem is None and (old := too_old(program, self.printed_version(program, path))):
+            return old, how_to_install(program, self.distribution())
+        return problem
 
     def _judge(self, path: str) -> Problem | None:
         try:

@@ -95,10 +95,7 @@ class TunnelTable(Table):
         """Return the core's value, or None after having reported why there is none."""
         key = ("tunnel", name)
         for program in self.programs:
-            if not context.programs.installed(program):
-                context.warn(
-                    (*key, "type"), f"the program {program!r} is not installed", "install it to use this tunnel"
-                )
+            context.check_client((*key, "type"), program)
         reading = self.read(context, key)
         if reading is None:
             return None

@@ -8,6 +8,7 @@ from autovpn.config import wgquick
 from autovpn.config.context import Context
 from autovpn.config.fields import FilePath
 from autovpn.config.locate import KeyPath
+from autovpn.config.packages import how_to_install
 from autovpn.config.tunnel import Reading, TunnelTable
 from autovpn.core.escape import show_text
 from autovpn.core.settings import WireguardSettings
@@ -44,4 +45,5 @@ def _mode(settings: WireguardSettings) -> RouteMode:
 
 def _check_implementation(context: Context, key: KeyPath) -> None:
     if not context.programs.installed("wireguard-go") and not context.environment.kernel_has_wireguard():
-        context.warn((*key, "type"), "this kernel has no WireGuard, and 'wireguard-go' is not installed", "install it")
+        how = how_to_install("wireguard-go", context.environment.distribution())
+        context.warn((*key, "type"), "this kernel has no WireGuard, and 'wireguard-go' is not installed", how)

@@ -33,6 +33,8 @@ def machine() -> Environment:
         which=lambda name: "/bin/true",
         has_user=lambda name: True,
         kernel_has_wireguard=lambda: True,
+        distribution=lambda: ("debian",),
+        printed_version=lambda program, path: "",
     )
 
 

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from autovpn.config.files import Files
+from autovpn.config.programs import Programs
 from autovpn.core.escape import show_ssid
 from tests.config.conftest import WG_QUICK, Etc, begin
 
@@ -210,12 +212,27 @@ def test_missing_programs_and_users_are_named(etc: Etc) -> None:
     assert etc.load().policy is not None
     assert begin(
         etc.problems(),
-        "profiles/10-test.toml:3: tunnel.home.type: the program 'ssh' is not installed",
-        "profiles/10-test.toml:7: tunnel.w.type: this kernel has no WireGuard, and 'wireguard-go' is not installed",
-        "profiles/10-test.toml:10: tunnel.c.type: the program 'vpnc' is not installed",
+        "profiles/10-test.toml:3: tunnel.home.type: the program 'ssh' is not installed; install it: apt install openssh-client",
+        "profiles/10-test.toml:7: tunnel.w.type: this kernel has no WireGuard, and 'wireguard-go' is not installed;"
+        " install it: apt install wireguard-go",
+        "profiles/10-test.toml:10: tunnel.c.type: the program 'vpnc' is not installed; install it: apt install vpnc",
         "profiles/10-test.toml:16: hooks.run: the program 'mount' is not installed",
         "profiles/10-test.toml:17: hooks.user: there is no user 'tux'; name an existing one",
     )
+
+
+def test_a_client_that_is_too_old_is_named_with_its_version(etc: Etc) -> None:
+    etc.without(
+        printed_version=lambda program, path: "OpenVPN 2.3.10 x86_64-pc-linux-gnu", which=lambda name: "/bin/true"
+    )
+    programs = Programs(
+        Files(os.geteuid()), etc.environment.which, lambda: ("fedora",), etc.environment.printed_version
+    )
+    assert programs.client_problem("openvpn") == (
+        "openvpn 2.3.10 is too old: 2.4 or later is needed, for the ciphers that servers ask for today",
+        "install it: dnf install openvpn",
+    )
+    assert programs.client_problem("vpnc") is None, "any version will do"
 
 
 def test_hooks_in_folders_that_cannot_run_are_named_and_left_out(etc: Etc) -> None:
