@@ -26,8 +26,10 @@ def test_every_program_that_a_tunnel_needs_has_its_package() -> None:
         (
             "ipsec",
             ("arch",),
-            "install it; its package is "
-            + "libreswan (Debian), net-vpn/libreswan (Gentoo), libreswan (Fedora), libreswan (Alpine)",
+            (
+                "install it; its package is libreswan (Debian), net-vpn/libreswan (Gentoo), libreswan (Fedora),"
+                " libreswan (Alpine)"
+            ),
         ),
         ("zebedee", ("debian",), "no distribution has a package of it: build it"),
         ("tool", ("debian",), "install it to use this tunnel"),
