@@ -14,7 +14,7 @@ from autovpn.core.actions import Action, Run
 from autovpn.core.network import IPAddress
 from autovpn.core.secret import Secret
 from autovpn.core.snapshot import LinkId
-from autovpn.core.tunnel import Facts, PinnedEndpoint, TunnelSpec
+from autovpn.core.tunnel import Facts, Failure, PinnedEndpoint, TunnelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class Launch:
 
     `files` holds the content of `spec.files` by path; `password` what `spec.password` refers to; `directory` is the
     tunnel's own folder (0700, /run) for sockets; `notifier` the argument list that a program may run to report its
-    environment to us; `endpoints` the resolved far ends.
+    environment to us; `endpoints` the resolved far ends. `attempt` counts from 1, and `last_failure` is that of the
+    attempt before. `fruitless` counts how often the tunnel came up on this network and passed nothing: a driver whose
+    packets can have several forms takes the next one for each.
     """
 
     spec: TunnelSpec
@@ -45,6 +47,9 @@ class Launch:
     notifier: tuple[str, ...]
     files: Mapping[str, Secret] = field(default_factory=dict)
     password: Secret | None = None
+    attempt: int = 1
+    last_failure: Failure | None = None
+    fruitless: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from autovpn.core.driving import Uplink
 from autovpn.core.hookenv import HookContext
 from autovpn.core.network import IPAddress, IPInterface, IPNetwork
 from autovpn.core.profile import Hook
-from autovpn.core.tunnel import PinnedEndpoint, RouteMode, TunnelSpec
+from autovpn.core.tunnel import Failure, PinnedEndpoint, RouteMode, TunnelSpec
 
 
 class StepKind(Enum):
@@ -72,12 +72,17 @@ class PinValue:
 
 @dataclass(frozen=True, slots=True)
 class TunnelValue:
-    """A running tunnel: `instance` and `attempt` make it this one, the uplink and endpoints can be amended."""
+    """A running tunnel: `instance` and `attempt` make it this one, the uplink and endpoints can be amended.
+
+    What came before goes along to whoever starts it, and is not compared: a success forgets it.
+    """
 
     instance: str
     attempt: int
     uplink: Uplink
     endpoints: tuple[PinnedEndpoint, ...]
+    last_failure: Failure | None = field(default=None, compare=False)
+    fruitless: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

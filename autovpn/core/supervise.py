@@ -50,6 +50,7 @@ class Adopted:
     attempt: int
     endpoints: tuple[PinnedEndpoint, ...]
     facts: Facts | None
+    fruitless: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,9 @@ def supervise(state: TunnelState, event: TunnelEvent, now: float) -> TunnelState
             return replace(entered, endpoints=endpoints, launched=False)
         case Launched():
             return replace(entered, launched=True)
-        case Adopted(instance, attempt, endpoints, facts):
+        case Adopted(instance, attempt, endpoints, facts, fruitless):
             adopted = replace(entered, instance=instance, attempt=attempt, endpoints=endpoints, facts=facts)
-            return replace(adopted, launched=True)
+            return replace(adopted, launched=True, fruitless=fruitless)
         case BecameReady(facts):
             since = state.since if state.phase is _P.UP else now
             return replace(entered, facts=facts, since=since, cooldowns=0, last_failure=None)
@@ -150,7 +151,8 @@ def _renew(state: TunnelState, event: Wanted, now: float) -> TunnelState:
 
 def _begin(state: TunnelState, instance: str, *, fresh: bool) -> TunnelState:
     if fresh:
-        return replace(state, instance=instance, attempt=1, cooldowns=0, facts=None, last_failure=None)
+        fresh_state = replace(state, instance=instance, attempt=1, cooldowns=0, fruitless=0)
+        return replace(fresh_state, facts=None, last_failure=None)
     return replace(state, attempt=state.attempt + 1, facts=None)
 
 
@@ -158,7 +160,8 @@ def _after_failure(state: TunnelState, failure: Failure, jitter: float, now: flo
     """Back off, or give up: at once where another try could lock the account, else after the last attempt."""
     steady = state.phase is _P.UP and now - state.since >= STEADY
     attempt = 1 if steady else state.attempt
-    broken = replace(state, since=now, facts=None, last_failure=failure, attempt=attempt)
+    fruitless = state.fruitless + failure.passed_nothing
+    broken = replace(state, since=now, facts=None, last_failure=failure, attempt=attempt, fruitless=fruitless)
     if failure.kind.is_final or attempt >= ATTEMPTS:
         pause = min(COOLDOWN * 2**state.cooldowns, COOLDOWN_CAP)
         not_before = now + pause if failure.kind.heals_with_time else None

@@ -137,10 +137,15 @@ class FailureClass(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed attempt: its class, and the program's own words."""
+    """One failed attempt: its class, and the program's own words.
+
+    `passed_nothing` says that the tunnel was up and nothing at all came through it, which another form of its packets
+    may mend.
+    """
 
     kind: FailureClass
     words: str
+    passed_nothing: bool = False
 
 
 class TunnelPhase(Enum):
@@ -163,6 +168,7 @@ class TunnelState:
     `instance` names the configuration and activation that it runs for; `attempt` counts from 1; `not_before` is when
     a retry is due and `since` when the phase began (both monotonic seconds); `cooldowns` counts the long pauses.
     `launched` says that the program runs or the device is made: hooks may have taken their time before that.
+    `fruitless` counts how often this instance came up and passed nothing.
     """
 
     phase: TunnelPhase = TunnelPhase.REST
@@ -175,6 +181,7 @@ class TunnelState:
     last_failure: Failure | None = None
     cooldowns: int = 0
     launched: bool = False
+    fruitless: int = 0
 
     @property
     def counts_as_up(self) -> bool:

@@ -53,7 +53,7 @@ stays from one attempt to the next, so that looking them up again undoes nothing
 
 def instance_of(activation: Activation, spec: TunnelSpec) -> str:
     """Name this tunnel of this activation; what a reload can change in place is no part of the name."""
-    lasting = replace(spec, routes=RouteWish(), connect_timeout=0.0)
+    lasting = replace(spec, routes=RouteWish(), connect_timeout=0.0, health=None)
     return f"{activation.epoch}-{sha256(repr(lasting).encode()).hexdigest()[:12]}"
 
 
@@ -169,7 +169,10 @@ class _Builder:
             steps.append(self._step(StepKind.GUARD, "", GuardValue(self.link.name)))
         if self.state.endpoints:
             steps.append(self._step(StepKind.PIN, spec.name, PinValue(self.state.endpoints)))
-        value = TunnelValue(self.state.instance, self.state.attempt, self._uplink(), self.state.endpoints)
+        state = self.state
+        value = TunnelValue(
+            state.instance, state.attempt, self._uplink(), state.endpoints, state.last_failure, state.fruitless
+        )
         steps.append(self._step(StepKind.TUNNEL, spec.name, value, spec))
         return steps
 

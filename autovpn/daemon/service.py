@@ -103,8 +103,9 @@ class Service:
             return
         value, facts = step.value, known.facts if known else None
         now = loop.machine.clock()
+        adopted = Adopted(value.instance, value.attempt, value.endpoints, facts, value.fruitless)
         # Told first, since the tunnel may say that it is ready before it has been taken over whole.
-        loop.tunnels.tell(key, Adopted(value.instance, value.attempt, value.endpoints, facts), now)
+        loop.tunnels.tell(key, adopted, now)
         try:
             alive = await loop.machine.sessions.adopt(step, {"nonce": nonce_of(entry), **receipt}, facts)
         except (AutovpnError, OSError) as error:

@@ -147,6 +147,9 @@ class Sessions:
             directory=str(self._place.directory / f"{spec.name}-{nonce}"),
             nonce=nonce,
             notifier=self._place.notifier,
+            attempt=value.attempt,
+            last_failure=value.last_failure,
+            fruitless=value.fruitless,
         )
 
     async def _take_leave(self, step: Step, nonce: str) -> None:

@@ -74,6 +74,18 @@ def test_an_adopted_tunnel_counts_as_up_while_it_is_verified() -> None:
     assert folded(BecameReady(FACTS), state=state).phase is TunnelPhase.UP
 
 
+def test_times_at_which_nothing_came_through_are_counted_until_the_tunnel_is_another_one() -> None:
+    silent = Broke(Failure(FailureClass.LOST, "no answer", passed_nothing=True))
+    once = folded(Wanted("one"), Resolved(()), BecameReady(FACTS), silent)
+
+    twice = folded(Due(), Wanted("one"), Resolved(()), BecameReady(FACTS), broke(), Due(), Wanted("one"), state=once)
+    twice = folded(Resolved(()), BecameReady(FACTS), silent, state=twice)
+
+    assert (once.fruitless, twice.fruitless) == (1, 2)
+    assert folded(Wanted("two"), state=twice).fruitless == 0
+    assert folded(Adopted("one", 1, (), FACTS, 2)).fruitless == 2
+
+
 @pytest.mark.parametrize(("failures", "pause"), [(1, 1.0), (2, 2.0)])
 def test_the_pause_grows_with_every_failed_attempt(failures: int, pause: float) -> None:
     state = TunnelState()

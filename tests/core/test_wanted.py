@@ -24,12 +24,15 @@ from autovpn.core.steps import (
     Step,
     StepKey,
     StepKind,
+    TunnelValue,
 )
 from autovpn.core.supervise import BecameReady, Broke, Due, Ended, Resolved, TunnelEvent, Unwanted, Wanted, supervise
 from autovpn.core.tunnel import (
     Facts,
     Failure,
     FailureClass,
+    Health,
+    HealthCheck,
     PinnedEndpoint,
     RouteMode,
     RouteWish,
@@ -108,6 +111,19 @@ def test_a_tunnel_of_another_configuration_ends_before_the_new_one_begins(phase:
     other = {KEY: replace(snapshot.tunnels[KEY], instance="0-other")}
 
     assert list(wanted(replace(snapshot, tunnels=other))) == _WITH_PIN
+
+
+def test_an_attempt_is_told_what_came_before_and_is_no_other_one_for_that() -> None:
+    before = in_phase(TunnelPhase.CONNECTING)
+    (key, state), *_ = before.tunnels.items()
+    failure = Failure(FailureClass.LOST, "no answer", passed_nothing=True)
+    after = replace(before, tunnels={key: replace(state, last_failure=failure, fruitless=1)})
+
+    step = wanted(after)["tunnel"]
+
+    assert isinstance(step.value, TunnelValue)
+    assert (step.value.last_failure, step.value.fruitless) == (failure, 1)
+    assert step == wanted(before)["tunnel"]
 
 
 def test_a_tunnel_without_a_device_has_no_addresses_and_no_routes() -> None:
@@ -292,7 +308,8 @@ class TestWhoseTurn:
 
 def test_a_reload_replaces_a_tunnel_only_for_what_it_cannot_amend() -> None:
     activation, spec = decided().activations[0], CAMPUS.tunnels[0]
-    same = replace(spec, routes=RouteWish(RouteMode.NONE), connect_timeout=5.0)
+    health = Health(HealthCheck.PING, ip_address("10.8.0.1"))
+    same = replace(spec, routes=RouteWish(RouteMode.NONE), connect_timeout=5.0, health=health)
 
     assert instance_of(activation, same) == instance_of(activation, spec)
     assert instance_of(activation, replace(spec, fingerprint="other")) != instance_of(activation, spec)
