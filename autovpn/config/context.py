@@ -14,6 +14,7 @@ from autovpn.config.packages import distribution, printed_version
 from autovpn.config.programs import Programs, find_program
 from autovpn.config.report import Document, Report
 from autovpn.core.escape import show_text
+from autovpn.core.forwarding import FORWARDING
 from autovpn.core.settings import SecretRef
 from autovpn.errors import Refused
 
@@ -41,6 +42,14 @@ def kernel_has_wireguard() -> bool:
     return False
 
 
+def forwards(version: int) -> bool:
+    """Report whether the running kernel passes packets of a family (4 or 6) on; it has no such setting without it."""
+    try:
+        return Path("/proc/sys", *FORWARDING[version].split(".")).read_text().strip() != "0"
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The machine as the configuration sees it, each part replaceable in a test.
@@ -52,6 +61,7 @@ class Environment:
     which: Callable[[str], str | None] = find_program
     has_user: Callable[[str], bool] = has_user
     kernel_has_wireguard: Callable[[], bool] = kernel_has_wireguard
+    forwards: Callable[[int], bool] = forwards
     distribution: Callable[[], tuple[str, ...]] = distribution
     printed_version: Callable[[str, str], str] = printed_version
 

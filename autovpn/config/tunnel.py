@@ -13,6 +13,7 @@ from autovpn.config.context import Context
 from autovpn.config.fields import LONGEST_DEVICE, Argument, Credential, Device, FilePath, Prefix, Table, Timeout
 from autovpn.config.files import fingerprint
 from autovpn.config.locate import KeyPath
+from autovpn.core.forwarding import missing_forwarding
 from autovpn.core.settings import SecretRef, Settings
 from autovpn.core.tunnel import RouteMode, RouteWish, TunnelSpec
 
@@ -73,12 +74,15 @@ class TunnelTable(Table):
     """The keys that all types share. A type adds its own, and turns them into the core's settings."""
 
     programs: ClassVar[tuple[str, ...]] = ()
+    joins_networks: ClassVar[bool] = False
+    """Whether the far end can reach networks behind this machine, and not this machine alone."""
 
     device: Device | None = None
     routes: RoutesTable = RoutesTable()
     password: Annotated[SecretTable | None, BeforeValidator(_no_literal)] = None
     mtu: Annotated[int, Field(ge=576, le=65535)] | None = None
     connect_timeout: Timeout = 30.0
+    local: list[Prefix] = Field(default_factory=list)
 
     @abstractmethod
     def read(self, context: Context, key: KeyPath) -> Reading | None:
@@ -96,6 +100,7 @@ class TunnelTable(Table):
         key = ("tunnel", name)
         for program in self.programs:
             context.check_client((*key, "type"), program)
+        self._check_local(kind, context, (*key, "local"))
         reading = self.read(context, key)
         if reading is None:
             return None
@@ -114,7 +119,18 @@ class TunnelTable(Table):
             fingerprint=fingerprint(watched),
             mtu=self.mtu,
             connect_timeout=self.connect_timeout,
+            local=tuple(self.local),
         )
+
+    def _check_local(self, kind: str, context: Context, key: KeyPath) -> None:
+        if self.local and not self.joins_networks:
+            meant = "join networks by a tunnel of type wireguard, ipsec or tinc"
+            context.refuse(key, f"a tunnel of type {kind} leads from this machine alone", meant)
+            return
+        if any(network.prefixlen == 0 for network in self.local):
+            context.refuse(key, "everything can't be behind this machine", "name its networks")
+        for words in missing_forwarding(self.local, context.environment.forwards):
+            context.warn(key, words)
 
     def _routes(self, reading: Reading, context: Context, key: KeyPath) -> RouteWish:
         mode = RouteMode(self.routes.mode) if self.routes.mode else reading.mode

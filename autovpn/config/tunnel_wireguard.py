@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from autovpn.config import wgquick
 from autovpn.config.context import Context
@@ -17,6 +17,8 @@ from autovpn.core.tunnel import RouteMode
 
 class WireguardTunnel(TunnelTable):
     """The keys of a WireGuard tunnel."""
+
+    joins_networks: ClassVar[bool] = True
 
     type: Literal["wireguard"]
     config: FilePath

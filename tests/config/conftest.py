@@ -33,6 +33,7 @@ def machine() -> Environment:
         which=lambda name: "/bin/true",
         has_user=lambda name: True,
         kernel_has_wireguard=lambda: True,
+        forwards=lambda version: True,
         distribution=lambda: ("debian",),
         printed_version=lambda program, path: "",
     )
