@@ -27,7 +27,7 @@ class Spawn:
 class Run:
     """Run a short program beside the tunnel's, for its exit status and what it prints; `deadline` is in seconds.
 
-    What a program prints that is `confidential` comes back as a secret, and without its errors, which are shown.
+    What a program prints that is `confidential` comes back as a secret; what it prints as errors is not.
     """
 
     name: str

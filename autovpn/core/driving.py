@@ -119,7 +119,8 @@ class Closed:
 class Ran:
     """A program started by `Run` ended; `status` is None when its deadline passed.
 
-    What it printed is in `output`, and where the driver said that this is confidential, in `secret` instead.
+    What it printed is in `output`; where the driver said that this is confidential, only its errors are, and the rest
+    is in `secret`.
     """
 
     name: str

@@ -10,7 +10,7 @@ from autovpn.core.actions import Run, Write
 from autovpn.core.driving import Ran
 from autovpn.core.secret import Secret
 from autovpn.errors import SystemFault
-from autovpn.system.programs import run_program
+from autovpn.system.programs import Errors, run_program
 
 NOT_STARTED = 127
 """The status of a program that could not be started, as of a shell's."""
@@ -25,13 +25,17 @@ async def run_beside(action: Run, environment: Mapping[str, str], nonce: str) ->
             nonce=nonce,
             deadline=action.deadline,
             stdin=action.stdin.reveal() if action.stdin else None,
-            errors=not action.confidential,
+            errors=Errors.APART if action.confidential else Errors.WITH_OUTPUT,
         )
     except (SystemFault, OSError) as error:
         return Ran(action.name, NOT_STARTED, str(error))
     if action.confidential:
-        return Ran(action.name, done.status, secret=Secret(done.output))
-    return Ran(action.name, done.status, done.output.decode(errors="backslashreplace"))
+        return Ran(action.name, done.status, _text(done.errors), Secret(done.output))
+    return Ran(action.name, done.status, _text(done.output))
+
+
+def _text(printed: bytes) -> str:
+    return printed.decode(errors="backslashreplace")
 
 
 def put(directory: Path, action: Write) -> None:

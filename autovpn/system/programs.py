@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 
 from autovpn.system.process import Process, put_away, uncancelled
 from autovpn.system.spawn import Account, spawn
@@ -16,10 +19,22 @@ _LAST_CHUNKS = 16  # what a program left in the pipe is at most one; a child of 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A program that ended: its status (negative: the signal), None when it ran out of time, and all that was kept."""
+    """A program that ended: its status (negative: the signal), None when it ran out of time, and all that was kept.
+
+    `errors` is what it printed there, where that was to be kept apart.
+    """
 
     status: int | None
     output: bytes
+    errors: bytes = b""
+
+
+class Errors(Enum):
+    """What becomes of a program's standard error: kept with its output, kept by itself, or dropped."""
+
+    WITH_OUTPUT = "with output"
+    APART = "apart"
+    DROPPED = "dropped"
 
 
 async def run_program(  # noqa: PLR0913 (what a process starts with, each named at the call)
@@ -30,7 +45,7 @@ async def run_program(  # noqa: PLR0913 (what a process starts with, each named 
     deadline: float,
     stdin: bytes | None = None,
     keep: int = 16 * 1024,
-    errors: bool = True,
+    errors: Errors = Errors.WITH_OUTPUT,
     umask: int = 0o077,
     account: Account | None = None,
     report: Callable[[bytes], None] | None = None,
@@ -38,32 +53,35 @@ async def run_program(  # noqa: PLR0913 (what a process starts with, each named 
     """Run a program, with `stdin` and no other input, in a session of its own, and return when it ends.
 
     The first `keep` bytes of its output are returned, and each piece is handed to `report` as it comes; the rest is
-    read and dropped, so that a flood stops nobody. After `deadline` seconds, or when cancelled, its process group
-    gets SIGTERM, two seconds later all of its session SIGKILL. What it leaves running in the background goes on, but
-    can't print any more. Raises what `spawn` raises.
+    read and dropped, so that a flood stops nobody. Errors that are kept apart are bounded alike, and not reported.
+    After `deadline` seconds, or when cancelled, its process group gets SIGTERM, two seconds later all of its session
+    SIGKILL. What it leaves running in the background goes on, but can't print any more. Raises what `spawn` raises.
     """
-    read, write = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(read, False)
-    output = _Output(read, keep, report)
-    try:
+    with _reading(keep, report) as output, _reading(keep) as trouble:
         try:
             process = await spawn(
                 argv,
                 environment,
                 nonce=nonce,
                 stdin=stdin,
-                output=write,
-                errors=errors,
+                output=output.sink,
+                errors=_place(errors, trouble),
                 umask=umask,
                 account=account,
             )
         finally:
-            os.close(write)
+            output.close_sink()
+            trouble.close_sink()
         status = await _end_of(process, deadline)
         output.finish()
-        return Completed(status, bytes(output.kept))
-    finally:
-        output.close()
+        trouble.finish()
+        return Completed(status, bytes(output.kept), bytes(trouble.kept))
+
+
+def _place(errors: Errors, trouble: _Output) -> int | None:
+    if errors is Errors.WITH_OUTPUT:
+        return None
+    return trouble.sink if errors is Errors.APART else subprocess.DEVNULL
 
 
 async def _end_of(process: Process, deadline: float) -> int | None:
@@ -77,16 +95,30 @@ async def _end_of(process: Process, deadline: float) -> int | None:
         await uncancelled(asyncio.ensure_future(put_away(process)))
 
 
-class _Output:
-    """The read end of a pipe: keeps the beginning, reports all, never lets the writer wait for long."""
+@contextmanager
+def _reading(keep: int, report: Callable[[bytes], None] | None = None) -> Iterator[_Output]:
+    output = _Output(keep, report)
+    try:
+        yield output
+    finally:
+        output.close()
 
-    def __init__(self, pipe: int, keep: int, report: Callable[[bytes], None] | None) -> None:
+
+class _Output:
+    """A pipe for a program to print into: keeps the beginning, reports all, never lets the writer wait for long."""
+
+    def __init__(self, keep: int, report: Callable[[bytes], None] | None) -> None:
         self.kept = bytearray()
-        self._pipe = pipe
+        self._pipe, self.sink = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._pipe, False)
         self._keep = keep
         self._report = report
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pipe, self._take)
+        self._loop.add_reader(self._pipe, self._take)
+
+    def close_sink(self) -> None:
+        """Let go of the end that the program has got by now, so that its end is the pipe's."""
+        os.close(self.sink)
 
     def finish(self) -> None:
         """Take what is still in the pipe, without waiting for whoever may hold its other end."""

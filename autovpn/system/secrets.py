@@ -14,7 +14,7 @@ from autovpn.core.settings import SecretRef
 from autovpn.errors import Refused, SystemFault
 from autovpn.system.files import open_trusted
 from autovpn.system.hooks import trusted_program
-from autovpn.system.programs import run_program
+from autovpn.system.programs import Errors, run_program
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """The variable in which systemd names the folder of a service's credentials (systemd.exec(5), LoadCredential=)."""
@@ -73,7 +73,7 @@ async def _printed_by(command: tuple[str, ...], nonce: str, deadline: float) -> 
     """Return what a command prints. Its words are not repeated in an error: they may hold what it should have kept."""
     program = await asyncio.to_thread(trusted_program, command[0])
     done = await run_program(
-        (str(program), *command[1:]), {}, nonce=nonce, deadline=deadline, keep=LARGEST, errors=False
+        (str(program), *command[1:]), {}, nonce=nonce, deadline=deadline, keep=LARGEST, errors=Errors.DROPPED
     )
     if done.status is None:
         msg = f"{command[0]}: printed no secret within {deadline:.0f} s; it must not ask anybody"

@@ -38,7 +38,7 @@ async def spawn(  # noqa: PLR0913 (what a process starts with, each named at the
     nonce: str,
     stdin: bytes | None = None,
     output: Path | int | None = None,
-    errors: bool = True,
+    errors: int | None = None,
     cwd: Path = Path("/"),
     umask: int = 0o077,
     account: Account | None = None,
@@ -46,8 +46,8 @@ async def spawn(  # noqa: PLR0913 (what a process starts with, each named at the
     """Start a program in a session of its own, with this environment, PATH and the nonce, and nothing else of ours.
 
     `stdin` is handed over whole through a pipe that is already closed. `output` is a file to append to, or the write
-    end of a pipe for programs whose end is awaited; a tunnel must be able to go on printing after our death. Without
-    `errors` standard error is dropped.
+    end of a pipe for programs whose end is awaited; a tunnel must be able to go on printing after our death. Standard
+    error goes the same way, or to the descriptor `errors` (subprocess.DEVNULL drops it).
     A cancelled spawn leaves no process. Raises Unsupported where there is no such program, SystemFault where it can't
     be run.
     """
@@ -55,8 +55,14 @@ async def spawn(  # noqa: PLR0913 (what a process starts with, each named at the
 
     def start() -> Process:
         with _stdin(stdin) as source, _output(output) as sink:
-            trouble = sink if errors else subprocess.DEVNULL
-            child = _popen(argv, variables, (source, sink, trouble), cwd=cwd, umask=umask, account=account)
+            child = _popen(
+                argv,
+                variables,
+                (source, sink, sink if errors is None else errors),
+                cwd=cwd,
+                umask=umask,
+                account=account,
+            )
         return _held(child, nonce)
 
     starting = asyncio.ensure_future(asyncio.to_thread(start))

@@ -228,6 +228,28 @@ async def test_a_program_run_beside_the_tunnel_ends_at_its_deadline(tunnel: Tunn
     assert await tunnel.until(Ran) == Ran("check", None, "begun\n")
 
 
+async def test_what_is_confidential_comes_back_as_a_secret_and_its_errors_in_the_open(tunnel: Tunnel) -> None:
+    script = "cat; echo cookie; echo complaint >&2; exit 2"
+    await tunnel.channels.execute(Run("login", ("sh", "-c", script), stdin=Secret(b"wonder land\n"), confidential=True))
+    ran = await tunnel.until(Ran)
+    assert (ran.status, ran.output) == (2, "complaint\n")
+    assert ran.secret
+    assert ran.secret.reveal() == b"wonder land\ncookie\n"
+    assert "cookie" not in repr(ran)
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+async def test_a_flood_of_what_is_confidential_or_complained_about_is_cut_and_stops_nobody(
+    tunnel: Tunnel, stream: int
+) -> None:
+    script = f"head -c 1000000 /dev/zero >&{stream}; exit 3"
+    await tunnel.channels.execute(Run("login", ("sh", "-c", script), confidential=True))
+    ran = await tunnel.until(Ran)
+    assert ran.status == 3
+    assert ran.secret
+    assert len(ran.secret.reveal() + ran.output.encode()) == 16 * 1024
+
+
 async def test_a_missing_program_beside_the_tunnel_has_the_status_of_a_shells(tunnel: Tunnel) -> None:
     await tunnel.channels.execute(Run("check", ("no-such-program",)))
     assert (await tunnel.until(Ran)).status == 127
