@@ -12,8 +12,9 @@ from autovpn.config.report import quoted
 from autovpn.config.tunnel import Reading, TunnelTable
 from autovpn.core.escape import show_text
 from autovpn.core.settings import VpncSettings
-from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, key_in
+from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, UDP_PORT, key_in, value_in
 
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")
 
 
@@ -32,6 +33,10 @@ class VpncTunnel(TunnelTable):
         if text is None:
             return None
         gateway = None
+        port = value_in(text, UDP_PORT)
+        if port is not None and not _PORT.fullmatch(port):
+            context.report.refuse(show_text(path), f"{quoted(port)} is no port", f"write '{UDP_PORT} 10000'")
+            return None
         for number, line in enumerate(text.splitlines(), 1):
             place = f"{show_text(path)}:{number}"
             if owned := key_in(line, OWNED + (PASSWORDS if self.password else ())):
@@ -42,4 +47,5 @@ class VpncTunnel(TunnelTable):
                     context.report.refuse(place, f"{quoted(gateway)} is neither a host's name nor an address")
         if gateway is None:
             context.report.refuse(show_text(path), "names no gateway", "add a line 'IPSec gateway HOST'")
-        return Reading(VpncSettings(config=path, gateway=gateway), files=(path,))
+        settings = VpncSettings(path, gateway, int(port)) if port else VpncSettings(path, gateway)
+        return Reading(settings, files=(path,))

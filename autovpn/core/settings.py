@@ -7,17 +7,19 @@ come from the tunnel itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from autovpn.core.network import IPAddress, IPInterface, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is, never what it is: exactly one of the three is set."""
+    """Where a secret is, never what it is: exactly one of the four is set; `ask` is for a person at a terminal."""
 
     file: str | None = None
     command: tuple[str, ...] = ()
     credential: str | None = None
+    ask: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +108,22 @@ class OpensshSettings:
 
 @dataclass(frozen=True, slots=True)
 class VpncSettings:
-    """A vpnc tunnel (vpnc(8)); `config` is the user's own file, `gateway` what it names, None where it names none."""
+    """A vpnc tunnel (vpnc(8)); `config` is the user's own file, `gateway` what it names, None where it names none.
+
+    `cisco_port` is where the gateway takes ESP in UDP as Cisco had it.
+    """
 
     config: str
     gateway: str | None = None
+    cisco_port: int = 10000
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return the far ends whose packets must stay outside the tunnel."""
-        return tuple(Endpoint(self.gateway, port, "udp") for port in (500, 4500) if self.gateway)
+        if not self.gateway:
+            return ()
+        ports = (500, 4500, self.cisco_port)
+        return (*(Endpoint(self.gateway, port, "udp") for port in ports), Endpoint(self.gateway, None, "esp"))
 
     @property
     def may_push_dns(self) -> bool:
@@ -122,4 +131,32 @@ class VpncSettings:
         return True
 
 
-Settings = WireguardSettings | OpensshSettings | VpncSettings
+class Mppe(Enum):
+    """How much encryption (RFC 3078) a PPTP tunnel insists on: 128 bits, any, or none at all."""
+
+    REQUIRED = "required"
+    ANY = "any"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class PptpSettings:
+    """A PPTP tunnel (RFC 2637) by pppd(8) and pptp(8); `ask_dns` says whether the server is asked for DNS servers."""
+
+    host: str
+    user: str
+    mppe: Mppe = Mppe.REQUIRED
+    ask_dns: bool = True
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the far ends whose packets must stay outside the tunnel: its control connection and its GRE."""
+        return Endpoint(self.host, 1723, "tcp"), Endpoint(self.host, None, "gre")
+
+    @property
+    def may_push_dns(self) -> bool:
+        """Report whether DNS servers can come from the tunnel itself."""
+        return self.ask_dns
+
+
+Settings = WireguardSettings | OpensshSettings | VpncSettings | PptpSettings

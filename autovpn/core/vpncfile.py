@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 GATEWAY = "IPSec gateway"
+NAT_MODE = "NAT Traversal Mode"
+UDP_PORT = "Cisco UDP Encapsulation Port"
 
 OWNED = (
     "Script",
@@ -31,3 +33,9 @@ def key_in(line: str, keys: Iterable[str]) -> str | None:
         if rest != stripped and (not rest or rest[0].isspace()):
             return key
     return None
+
+
+def value_in(text: str, key: str) -> str | None:
+    """Return the value of a key, that of the first line which sets it, as vpnc has it; None where none does."""
+    values = (line.strip()[len(key) :].strip() for line in text.splitlines() if key_in(line, (key,)))
+    return next(values, None) or None

@@ -47,14 +47,13 @@ class Lookups:
         key, instance, attempt = errand
         try:
             servers = await self._servers()
-            found = [await self._addresses(endpoint.host, uplink, servers, spec) for endpoint in spec.endpoints]
+            hosts = dict.fromkeys(endpoint.host for endpoint in spec.endpoints)
+            found = {host: await self._addresses(host, uplink, servers, spec) for host in hosts}
         except SystemFault as error:
             self._tell(key, instance, attempt, Broke(Failure(FailureClass.NAME, str(error)), jitter()))
             return
-        pins = tuple(
-            PinnedEndpoint(addresses[(attempt - 1) % len(addresses)], endpoint.port, endpoint.protocol)
-            for endpoint, addresses in zip(spec.endpoints, found, strict=True)
-        )
+        chosen = {host: addresses[(attempt - 1) % len(addresses)] for host, addresses in found.items()}
+        pins = tuple(PinnedEndpoint(chosen[end.host], end.port, end.protocol) for end in spec.endpoints)
         self._tell(key, instance, attempt, Resolved(pins))
 
     async def _addresses(

@@ -15,7 +15,7 @@ from autovpn.core.driving import DriverEvent, Exited, Launch, Line, LinkVanished
 from autovpn.core.secret import Secret
 from autovpn.core.settings import VpncSettings
 from autovpn.core.tunnel import Facts, FailureClass
-from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, key_in
+from autovpn.core.vpncfile import GATEWAY, NAT_MODE, OWNED, PASSWORDS, key_in
 from autovpn.tunnels import pushed
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
@@ -30,6 +30,8 @@ from autovpn.tunnels.attempt import (
     heard,
     timed_out,
 )
+from autovpn.tunnels.offer import Offer, accepted
+from autovpn.tunnels.vpncform import Form, form_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,10 +119,11 @@ def configuration(launch: Launch) -> Secret:
         "No Detach": "",
         "Noninteractive": "",
         "Debug ": "0",
+        f"{NAT_MODE} ": form_of(launch).mode,
     }
-    content = launch.files[_settings(launch).config].reveal()
+    content = _content(launch)
     lines = [f"{key}{value}".encode() for key, value in ours.items()]
-    replaced: tuple[str, ...] = (GATEWAY, *OWNED)
+    replaced: tuple[str, ...] = (GATEWAY, NAT_MODE, *OWNED)
     if launch.password is not None:
         lines.append(b"Xauth password " + _first_line(launch.password))
         replaced += PASSWORDS
@@ -129,31 +132,47 @@ def configuration(launch: Launch) -> Secret:
     return Secret(b"\n".join(lines) + b"\n")
 
 
-def facts_of(values: Mapping[str, str], device: str) -> Facts | None:
+def form_of(launch: Launch) -> Form:
+    """Return the form that vpnc's packets have in this attempt."""
+    return form_for(_content(launch), launch.fruitless)
+
+
+def facts_of(values: Mapping[str, str], launch: Launch) -> Facts | None:
     """Return what the script's environment says about the tunnel, checked; None without a usable address."""
     address = pushed.address(values.get("INTERNAL_IP4_ADDRESS"))
     if address is None:
         return None
-    count = min(pushed.number(values.get("CISCO_SPLIT_INC")) or 0, pushed.MAX_PREFIXES)
-    names = (f"CISCO_SPLIT_INC_{index}" for index in range(count))
-    pairs = [(values.get(f"{name}_ADDR"), values.get(f"{name}_MASKLEN")) for name in names]
-    pairs.append((values.get("INTERNAL_IP4_NETADDR"), values.get("INTERNAL_IP4_NETMASKLEN")))
-    return Facts(
-        device=pushed.device(values.get("TUNDEV")) or device,
-        addresses=(address,),
-        prefixes=pushed.prefixes(pairs),
-        dns=pushed.servers(values.get("INTERNAL_IP4_DNS")),
-        search=pushed.search(values.get("CISCO_DEF_DOMAIN")),
-        mtu=pushed.mtu(values.get("INTERNAL_IP4_MTU")),
-        overhead=OVERHEAD,
-        banner=pushed.banner(values.get("CISCO_BANNER")),
+    offer = Offer(
+        routes=_routes(values),
+        dns=(values.get("INTERNAL_IP4_DNS") or "").split(),
+        search=(values.get("CISCO_DEF_DOMAIN") or "").replace(",", " ").split(),
+        mtu=values.get("INTERNAL_IP4_MTU"),
+        banner=values.get("CISCO_BANNER"),
     )
+    return replace(
+        accepted(offer, launch),
+        device=pushed.device(values.get("TUNDEV")) or launch.spec.device,
+        addresses=(address,),
+        overhead=OVERHEAD,
+        form=form_of(launch).words,
+    )
+
+
+def _routes(values: Mapping[str, str]) -> list[pushed.Pair]:
+    """Return the pairs of address and length that were pushed, as many as there are of those that were promised."""
+    names = (f"CISCO_SPLIT_INC_{index}" for index in range(pushed.number(values.get("CISCO_SPLIT_INC")) or 0))
+    pairs: list[pushed.Pair] = [
+        (values.get(f"{name}_ADDR"), values.get(f"{name}_MASKLEN")) for name in names if f"{name}_ADDR" in values
+    ]
+    if "INTERNAL_IP4_NETADDR" in values:
+        pairs.append((values["INTERNAL_IP4_NETADDR"], values.get("INTERNAL_IP4_NETMASKLEN")))
+    return pairs
 
 
 def _report(state: VpncState, values: Mapping[str, str]) -> Step[VpncState]:
     if state.stage is not Stage.CONNECTING or values.get("reason") != "connect":
         return state, ()
-    facts = facts_of(values, state.launch.spec.device)
+    facts = facts_of(values, state.launch)
     if facts is None:
         return give_up(state, FailureClass.UNREACHABLE, "the gateway gave this machine no usable address")
     return replace(state, stage=Stage.UP, device=facts.device, said=()), (Ready(facts),)
@@ -173,6 +192,10 @@ def _settings(launch: Launch) -> VpncSettings:
     if not isinstance(launch.spec.settings, VpncSettings):
         raise TypeError(f"tunnel {launch.spec.name} is not of type vpnc")
     return launch.spec.settings
+
+
+def _content(launch: Launch) -> bytes:
+    return launch.files[_settings(launch).config].reveal()
 
 
 def _first_line(password: Secret) -> bytes:

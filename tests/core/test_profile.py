@@ -66,7 +66,10 @@ def test_every_far_end_with_an_address_is_named_for_the_pin() -> None:
     vpnc = by(VpncSettings("x", "vpn.example")).tunnels[0]
 
     assert wireguard.endpoints == (Endpoint("vpn.example", 51820),)
-    assert vpnc.endpoints == (Endpoint("vpn.example", 500), Endpoint("vpn.example", 4500))
+    assert vpnc.endpoints == (
+        *(Endpoint("vpn.example", port) for port in (500, 4500, 10000)),
+        Endpoint("vpn.example", None, "esp"),
+    )
     assert by(VpncSettings("x")).tunnels[0].endpoints == ()
     assert ssh(host="alias").endpoints == (Endpoint("alias", 22, "tcp"),)
     real = by(OpensshSettings("alias", endpoint_host="real.example")).tunnels[0]

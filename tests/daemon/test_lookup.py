@@ -70,11 +70,14 @@ async def test_every_attempt_takes_the_next_address_and_begins_again() -> None:
     assert [event.endpoints[0].address for event in pins if isinstance(event, Resolved)] == [BOTH[0], BOTH[1], BOTH[0]]
 
 
-async def test_every_far_end_of_a_tunnel_is_looked_up() -> None:
+async def test_every_far_end_of_a_tunnel_has_its_address_and_a_name_is_asked_for_once() -> None:
     spec = replace(SPEC, type="vpnc", settings=VpncSettings("x", "vpn.example"))
-    event = await Names().ask(spec=spec)
+    names = Names()
+    event = await names.ask(spec=spec)
 
-    assert event == Resolved(tuple(PinnedEndpoint(BOTH[0], port, "udp") for port in (500, 4500)))
+    udp = tuple(PinnedEndpoint(BOTH[0], port, "udp") for port in (500, 4500, 10000))
+    assert event == Resolved((*udp, PinnedEndpoint(BOTH[0], None, "esp")))
+    assert len(names.asked) == 1
 
 
 async def test_one_attempt_asks_once_however_often_the_loop_looks() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from autovpn.system.logfile import LogFile
 from autovpn.tunnels.vpnc import facts_of
 from tests.core.builders import wifi
 from tests.daemon.fake_kernel import Daemon, FakeDriver
+from tests.tunnels.playing import launch
 
 NASTY = [
     b"$(reboot)",
@@ -223,9 +224,9 @@ class HostileServer(FakeDriver):
     def feed(self, state: str, event: DriverEvent, now: float) -> tuple[str, tuple[Action, ...]]:
         if not isinstance(event, DeviceCreated):
             return state, ()
-        facts = facts_of(self.pushes, state)
+        facts = facts_of(self.pushes, launch("vpnc"))
         assert facts is not None
-        return state, (Ready(facts),)
+        return state, (Ready(replace(facts, device=state)),)
 
 
 PUSHES = {

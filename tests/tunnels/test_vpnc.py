@@ -22,6 +22,7 @@ FACTS = Facts(
     search=("office.example",),
     overhead=88,
     banner="Welcome to the office",
+    form="natt (ESP, or ESP in UDP where a NAT is on the way): vpnc's default",
 )
 CONNECT = {"reason": "connect", "TUNDEV": "avtvpnc", "INTERNAL_IP4_ADDRESS": "10.99.0.1"}
 
@@ -177,10 +178,14 @@ def test_a_hundred_servers_and_a_thousand_prefixes_are_cut() -> None:
             **{f"CISCO_SPLIT_INC_{n}_ADDR": f"10.{n % 250}.{n // 250}.0" for n in range(1000)},
             **{f"CISCO_SPLIT_INC_{n}_MASKLEN": "24" for n in range(1000)},
         },
-        "avtvpnc",
+        launch("vpnc"),
     )
     assert facts is not None
     assert len(facts.dns) == 8
+    assert facts.refused == (
+        "1000 routes are too many; the first 256 are used",
+        "100 DNS servers are too many; the first 8 are used",
+    )
     assert len(facts.prefixes) == 256
 
 
@@ -191,14 +196,14 @@ def test_a_hundred_servers_and_a_thousand_prefixes_are_cut() -> None:
 )  # fmt: skip
 def test_a_prefix_that_takes_everything_or_nothing_sensible_is_left_out(base: str, length: str) -> None:
     pushed = {"CISCO_SPLIT_INC": "1", "CISCO_SPLIT_INC_0_ADDR": base, "CISCO_SPLIT_INC_0_MASKLEN": length}
-    facts = facts_of({**CONNECT, **pushed}, "avtvpnc")
+    facts = facts_of({**CONNECT, **pushed}, launch("vpnc"))
     assert facts is not None
     assert facts.prefixes == ((IPv4Network("10.0.0.0/8"),) if length.startswith("255") else ())
 
 
 def test_control_characters_reach_neither_the_banner_nor_the_names() -> None:
     odd = {"CISCO_BANNER": "a\x1b[2Jb\nc\0", "CISCO_DEF_DOMAIN": "ok.example bad\x1b.example $(x)", "TUNDEV": "a/b"}
-    facts = facts_of({**CONNECT, **odd}, "avtvpnc")
+    facts = facts_of({**CONNECT, **odd}, launch("vpnc"))
     assert facts is not None
     assert facts.banner == "a [2Jb c"
     assert facts.search == ("ok.example",)
