@@ -21,8 +21,11 @@ LARGEST = 64 * 1024
 """Bytes that a report may have."""
 
 NAMES = frozenset((b"reason", b"TUNDEV"))
-PREFIXES = (b"INTERNAL_IP4_", b"CISCO_")
-"""The variables of vpnc(8), two of which ssh's LocalCommand has too."""
+PREFIXES = (b"INTERNAL_IP4_", b"INTERNAL_IP6_", b"CISCO_")
+"""The variables of vpnc(8) and openconnect(8), two of which ssh's LocalCommand has too."""
+
+LONGEST_VALUE = 4096
+"""Bytes of a value that are sent: a server's greeting may be as long as the server likes."""
 
 
 def is_known(name: bytes) -> bool:
@@ -31,10 +34,22 @@ def is_known(name: bytes) -> bool:
 
 
 def message(arguments: list[bytes], environment: dict[bytes, bytes]) -> bytes:
-    """Return the report: each argument as `A` text NUL, each known variable as `E` name `=` value NUL."""
-    items = [b"A" + argument for argument in arguments]
-    items += [b"E" + name + b"=" + value for name, value in environment.items() if is_known(name)]
-    return b"".join(item + b"\0" for item in items)
+    """Return the report: each argument as `A` text NUL, each known variable as `E` name `=` value NUL.
+
+    The numbered ones come last and in order, since a server may name so many routes that not all of them fit.
+    """
+    report = b"".join(b"A" + argument + b"\0" for argument in arguments)
+    for name in sorted(filter(is_known, environment), key=place_in_list):
+        item = b"E" + name + b"=" + environment[name][:LONGEST_VALUE] + b"\0"
+        if len(report) + len(item) > LARGEST:
+            break
+        report += item
+    return report
+
+
+def place_in_list(name: bytes) -> int:
+    """Return the number in a name such as CISCO_SPLIT_INC_2_ADDR, or -1."""
+    return next((int(part) for part in name.split(b"_") if part.isdigit()), -1)
 
 
 def tell(path: bytes, report: bytes) -> None:

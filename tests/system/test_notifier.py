@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from autovpn.core.driving import Report
 from autovpn.errors import SystemFault
-from autovpn.notify import LARGEST, NAMES, PREFIXES, SOCKET_VARIABLE, is_known, message
+from autovpn.notify import LARGEST, LONGEST_VALUE, NAMES, PREFIXES, SOCKET_VARIABLE, is_known, message
 from autovpn.system.notifier import Notifier, report_values
 from autovpn.system.process import Process, stop
 from autovpn.system.spawn import spawn
@@ -192,3 +192,19 @@ def test_any_bytes_make_a_harmless_report(data: bytes) -> None:
     for name, value in report_values(data).items():
         assert name.startswith("ARGV_") or is_known(os.fsencode(name))
         assert value.isprintable()
+
+
+def test_of_ten_thousand_routes_and_an_endless_greeting_as_much_is_told_as_fits() -> None:
+    routes = {
+        b"CISCO_SPLIT_INC_%d_%s" % (n, half): b"24" for n in reversed(range(10_000)) for half in (b"ADDR", b"MASK")
+    }
+    greeting = {b"CISCO_BANNER": b"hello " * 10_000}
+    report = message([], {**routes, **greeting, b"reason": b"connect", b"CISCO_SPLIT_INC": b"10000"})
+    assert len(report) <= LARGEST
+    values = report_values(report)
+    assert (values["reason"], values["CISCO_SPLIT_INC"]) == ("connect", "10000")
+    assert len(values["CISCO_BANNER"]) == LONGEST_VALUE
+    told = [name for name in values if name.startswith("CISCO_SPLIT_INC_")]
+    numbers = [int(name.split("_")[3]) for name in told]
+    assert len(told) > 512
+    assert numbers == sorted(numbers)
