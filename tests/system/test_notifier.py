@@ -144,7 +144,7 @@ async def test_closing_lets_waiting_scripts_go_on(ear: Ear) -> None:
 
 
 async def test_a_report_that_is_too_large_is_not_taken(ear: Ear) -> None:
-    leader = await ear.start(*NOTIFIER, **{f"CISCO_SPLIT_INC_{n}_ADDR": "x" * 1000 for n in range(LARGEST // 1000 + 1)})
+    leader = await ear.start(*NOTIFIER, "x" * LARGEST, reason="connect")
     ear.notifier.belongs_to(leader)
     assert await leader.wait() == 0
     assert not ear.reports
