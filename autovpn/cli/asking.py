@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,7 @@ from autovpn.cli.client import NotRunning, ask, complain
 from autovpn.cli.commands import Teaching, config_option, json_option, run_option, say, show, state_option
 from autovpn.cli.render import render_explain, render_plan
 from autovpn.cli.render_status import render_status
+from autovpn.cli.safe import clean
 from autovpn.cli.times import seconds
 from autovpn.errors import JournalError
 
@@ -133,14 +135,31 @@ def up(
 ) -> int:
     """Bring a profile up by hand, whatever its conditions say.
 
-    It holds until the network changes, or for the time that is given; 'autovpn down' ends it.
+    It holds until the network changes, or for the time that is given; 'autovpn down' ends it. At a terminal you are
+    asked for what the tunnel needs to know and no file says: a password, a one-time code.
 
     Examples:
       autovpn up campus
       autovpn up campus --on wlan0 --tunnel home-ssh --for 8h
     """
     wish: dict[str, object] = {"profile": profile, "uplink": uplink, "tunnel": tunnel, "seconds": span}
-    return say(ask(run_directory, "up", _sent(wish), WORK), as_json=as_json)
+    attended = not as_json and sys.stdin.isatty() and "AUTOVPN_EVENT" not in os.environ
+    wish = _sent({**wish, "attended": attended or None})
+    reply = ask(run_directory, "up", wish, WORK)
+    while isinstance(reply.get("question"), dict):
+        reply = ask(run_directory, "answer", {"profile": profile, **_answer_to(reply)}, WORK)
+        if reply.get("again"):
+            reply = ask(run_directory, "up", wish, WORK)
+    return say(reply, as_json=as_json)
+
+
+def _answer_to(reply: dict[str, Any]) -> dict[str, object]:
+    """Put a question to the person at the terminal; its words may come from the far end of a tunnel."""
+    question = reply["question"]
+    text = click.prompt(
+        clean(str(question["prompt"])), default="", show_default=False, hide_input=bool(question["hidden"]), err=True
+    )
+    return {"number": question["number"], "answer": text, "interface": reply["interface"]}
 
 
 @click.command(cls=Teaching)

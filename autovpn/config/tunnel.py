@@ -19,17 +19,18 @@ from autovpn.core.tunnel import RouteMode, RouteWish, TunnelSpec
 
 
 class SecretTable(Table):
-    """Where a secret is: exactly one of the three."""
+    """Where a secret is: exactly one of the four."""
 
     file: FilePath | None = None
     command: Annotated[list[Argument], Field(min_length=1)] | None = None
     credential: Credential | None = None
+    ask: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> SecretTable:
-        if sum(place is not None for place in (self.file, self.command, self.credential)) != 1:
+        if sum(place is not None for place in (self.file, self.command, self.credential, self.ask)) != 1:
             raise ValueError(
-                "says where the secret is in more or less than one way; use one of file, command, credential"
+                "says where the secret is in more or less than one way; use one of file, command, credential, ask"
             )
         return self
 
@@ -39,6 +40,7 @@ class SecretTable(Table):
             file=context.resolve(self.file) if self.file else None,
             command=tuple(self.command or ()),
             credential=self.credential,
+            ask=self.ask is True,
         )
 
 

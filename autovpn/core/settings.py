@@ -159,4 +159,60 @@ class PptpSettings:
         return self.ask_dns
 
 
-Settings = WireguardSettings | OpensshSettings | VpncSettings | PptpSettings
+class IpsecAuth(Enum):
+    """How both sides of an IPsec tunnel prove who they are."""
+
+    EAP = "eap"
+    CERTIFICATE = "certificate"
+    PSK = "psk"
+    XAUTH = "xauth"
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecSettings:
+    """An IPsec tunnel; `ca`, `certificate`, `key` and `psk` are paths.
+
+    `remote` are the networks that are asked for behind the server; none: all that it gives. `protocol` is "esp" or
+    "ah", `mode` "tunnel" or "transport", `esp` whose work the packets are: "kernel", "user" (strongSwan's libipsec) or
+    "auto". `encap` forces UDP. `vici` is the socket of a strongSwan that runs already; without one `charon` is started.
+    """
+
+    server: str
+    auth: IpsecAuth = IpsecAuth.EAP
+    version: int = 2
+    aggressive: bool = False
+    user: str | None = None
+    local_id: str | None = None
+    remote_id: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    psk: str | None = None
+    remote: tuple[IPNetwork, ...] = ()
+    virtual_address: bool = True
+    mode: str = "tunnel"
+    protocol: str = "esp"
+    encap: bool = False
+    ike_proposals: tuple[str, ...] = ()
+    proposals: tuple[str, ...] = ()
+    esp: str = "auto"
+    vici: str | None = None
+    charon: str = "charon-systemd"
+    implementation: str = "strongswan"
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the far ends whose packets must stay outside the tunnel: IKE, and what carries the packets."""
+        return (
+            Endpoint(self.server, 500, "udp"),
+            Endpoint(self.server, 4500, "udp"),
+            Endpoint(self.server, None, self.protocol),
+        )
+
+    @property
+    def may_push_dns(self) -> bool:
+        """Report whether DNS servers can come from the tunnel itself."""
+        return self.virtual_address
+
+
+Settings = IpsecSettings | WireguardSettings | OpensshSettings | VpncSettings | PptpSettings

@@ -26,6 +26,7 @@ from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine
 from autovpn.daemon.places import Directories, Observation, Recovery
 from autovpn.daemon.programs import HookPrograms, TunnelPrograms
+from autovpn.daemon.questions import Questions
 from autovpn.daemon.recovery import recover_all
 from autovpn.daemon.remember import Memories
 from autovpn.daemon.resolver import MachineResolver
@@ -90,7 +91,9 @@ async def serve(directories: Directories) -> tuple[str, ...]:
         journal = _journal(directories)
         wrong = await journal.open()
         resolver = MachineResolver({backend.name: backend}, lambda: loop.policy.dns_backend)
-        sessions = Sessions(Place(directories.run / "tunnels", DRIVERS, NOTIFIER), _devices(watch.tables))
+        questions = Questions()
+        place = Place(directories.run / "tunnels", DRIVERS, NOTIFIER)
+        sessions = Sessions(place, _devices(watch.tables), questions)
         hooks = HookPrograms()
         runner = Runner(
             journal,
@@ -110,9 +113,10 @@ async def serve(directories: Directories) -> tuple[str, ...]:
         )
         loop = Loop(machine, policy)
         sessions.connect(loop.tell_attempt, loop.note_receipt)
+        questions.connect(loop.wake)
         settings = Settings(lambda: _reading(directories))
         swept = await _sweep(journal, watch.tables)
-        commands = Commands(loop, settings, resolver.standing, (*wrong, *swept.removed, *swept.left))
+        commands = Commands(loop, settings, questions, resolver.standing, (*wrong, *swept.removed, *swept.left))
         control = ControlServer(directories.run / "control.sock", commands.answer)
         service = Service(loop, commands, control, resolver, backend, directories.resolv_conf)
         watch.start(loop.wake)
@@ -135,7 +139,8 @@ async def recover(directories: Directories) -> Recovery:
     wrong = await journal.open()
     with await asyncio.to_thread(Rtnl.open) as rtnl:
         look = _looker(rtnl)
-        sessions = Sessions(Place(directories.run / "tunnels", DRIVERS, NOTIFIER), _devices(look))
+        place = Place(directories.run / "tunnels", DRIVERS, NOTIFIER)
+        sessions = Sessions(place, _devices(look), Questions())
         resolver = MachineResolver({backend.name: backend}, lambda: "auto")
         done = await recover_all(
             journal, executors(HookPrograms(), KernelRoutes(look), KernelLinks(look), sessions, resolver)

@@ -6,14 +6,17 @@ import asyncio
 import difflib
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from autovpn import __version__
 from autovpn.core.memory import Override
+from autovpn.core.profile import Profile
 from autovpn.core.snapshot import Link, Phase
 from autovpn.daemon.arguments import Arguments
 from autovpn.daemon.arrival import Standing, standing_of
 from autovpn.daemon.loop import Goal, Loop
+from autovpn.daemon.questions import Question, Questions
 from autovpn.daemon.report import DnsStanding, StatusExtra, status
 from autovpn.daemon.report_explain import explain
 from autovpn.daemon.report_plan import plan
@@ -29,11 +32,17 @@ class Commands:
     """Answers requests; `settings` reads the configuration, `dns` tells how the machine's resolver stands."""
 
     def __init__(
-        self, loop: Loop, settings: Settings, dns: Callable[[], DnsStanding | None], journal: tuple[str, ...]
+        self,
+        loop: Loop,
+        settings: Settings,
+        questions: Questions,
+        dns: Callable[[], DnsStanding | None],
+        journal: tuple[str, ...],
     ) -> None:
         """Answer for a loop."""
         self._loop = loop
         self._settings = settings
+        self._questions = questions
         self._dns = dns
         self._journal = journal
         self._started = loop.machine.clock()
@@ -42,6 +51,7 @@ class Commands:
             "explain": self._explain,
             "plan": self._plan,
             "up": self._up,
+            "answer": self._answer,
             "down": self._down,
             "reload": self._reload,
             "restart": self._restart,
@@ -96,6 +106,9 @@ class Commands:
             )
         link = self._uplink(arguments.optional_text("uplink"))
         seconds = arguments.optional_number("seconds")
+        attended = arguments.flag("attended")
+        if attended and (question := self._unknown_password(profile, tunnel)):
+            return _question(question)
         until = None if seconds is None else loop.machine.clock() + seconds
         kept = tuple(o for o in loop.memory.overrides if not o.up and o.profile not in (None, name))
         override = Override(up=True, profile=name, uplink=link.id, network=link.network, tunnel=tunnel, until=until)
@@ -103,8 +116,43 @@ class Commands:
         loop.retry(name)
         if arguments.flag("from_hook"):
             return _said(f"{name} will be brought up on {link.name}")
+        if attended:
+            self._questions.attend(spec.name for spec in profile.tunnels)
         await loop.fresh_look()
-        return await self._wait_up(link.name, BY_HAND)
+        return await self._wait_attended(profile, link.name) if attended else await self._wait_up(link.name, BY_HAND)
+
+    async def _answer(self, arguments: Arguments) -> Reply:
+        """Take what a person answers, and go on waiting for what the question interrupted."""
+        number, text = arguments.optional_number("number"), arguments.text("answer")
+        profile = self._loop.policy.profile(arguments.text("profile"))
+        if number is None or profile is None:
+            raise ControlError("the request does not say what it answers")
+        if self._questions.answer(int(number), text):
+            return {**_said("the password is kept in memory"), "again": True}
+        self._questions.attend(spec.name for spec in profile.tunnels)
+        return await self._wait_attended(profile, arguments.text("interface"))
+
+    def _unknown_password(self, profile: Profile, tunnel: str | None) -> Question | None:
+        """Return the question for the password that the first tunnel to be tried needs and nobody has said yet."""
+        spec = profile.tunnel(tunnel) if tunnel else next(iter(profile.tunnels), None)
+        if spec is None or not (spec.password and spec.password.ask) or self._questions.password(spec.name):
+            return None
+        return self._questions.want_password(spec.name)
+
+    async def _wait_attended(self, profile: Profile, interface: str) -> Reply:
+        """Wait for the outcome, or for a question that only the person who waits can answer."""
+        names = [spec.name for spec in profile.tunnels]
+
+        def settled() -> bool:
+            return self._questions.pending(names) is not None or standing_of(self._loop, interface) is not None
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BY_HAND):
+                await self._loop.when(settled)
+        if question := self._questions.pending(names):
+            return {**_question(question), "interface": interface}
+        self._questions.leave(names)
+        return await self._wait_up(interface, 0.0)
 
     async def _down(self, arguments: Arguments) -> Reply:
         loop, name = self._loop, arguments.optional_text("profile")
@@ -239,6 +287,11 @@ def _failed(words: str) -> Reply:
 
 def _said(words: str) -> Reply:
     return {"ok": True, "message": words, "problems": []}
+
+
+def _question(question: Question) -> Reply:
+    asked = {"number": question.number, "prompt": question.prompt, "hidden": question.hidden}
+    return {**_said(question.prompt), "question": asked, "interface": ""}
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -178,7 +178,7 @@ class Loop:
         self._urgent.clear()
 
     def _next_look(self) -> float | None:
-        looks = (self.decision.next_look, self.tunnels.next_look(self.policy))
+        looks = (self.decision.next_look, self.tunnels.next_look(self.policy, self.machine.sessions.asking))
         return min((look for look in looks if look is not None), default=None)
 
     async def look(self) -> None:
@@ -190,7 +190,7 @@ class Loop:
         if self.machine.kernel.has_resumed():
             self.retry()
         self.machine.sessions.see_links(self.machine.kernel.indexes())
-        self.tunnels.pass_time(self.policy, now)
+        self.tunnels.pass_time(self.policy, now, self.machine.sessions.asking)
         self.tunnels.ended(self._present_tunnels(), now)
         snapshot = Snapshot(links, self.tunnels.view())
         if links != self.snapshot.links:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autovpn.core.actions import AskPerson
 from autovpn.core.driving import Driver, DriverEvent, Launch
 from autovpn.core.secret import Secret
 from autovpn.core.steps import Step, StepKey, TunnelValue
-from autovpn.core.supervise import TunnelEvent
-from autovpn.core.tunnel import Facts, TunnelSpec
+from autovpn.core.supervise import Broke, Launched, TunnelEvent
+from autovpn.core.tunnel import Facts, Failure, FailureClass, TunnelSpec
 from autovpn.core.wanted import TunnelKey
+from autovpn.daemon.questions import NEEDS_PERSON, Questions
 from autovpn.daemon.session import Receipt, Session
 from autovpn.errors import StepFailed
 from autovpn.system import process as processes
@@ -41,8 +43,10 @@ class Place:
 class Sessions:
     """The running tunnels by the key of their step."""
 
-    def __init__(self, place: Place, devices: Devices) -> None:
+    def __init__(self, place: Place, devices: Devices, questions: Questions) -> None:
         """Begin with none running; `connect` says who is to be told."""
+        self._questions = questions
+        self._asking: dict[TunnelKey, int] = {}
         self._place = place
         self._devices = devices
         self._sessions: dict[StepKey, Session] = {}
@@ -58,7 +62,10 @@ class Sessions:
 
     async def start(self, step: Step, nonce: str) -> Receipt:
         """Begin an attempt; return once its process runs or its device is made."""
-        launch = await self._with_secrets(self._launch(step, nonce))
+        launch = self._launch(step, nonce)
+        if self._lacks_password(launch.spec):
+            return self._without_password(step, nonce)
+        launch = await self._with_secrets(launch)
         session = self._session(step, launch)
         self._sessions[step.key] = session
         self._lost.discard(step.key)
@@ -116,20 +123,65 @@ class Sessions:
             session.close()
         self._sessions.clear()
 
+    @property
+    def asking(self) -> frozenset[TunnelKey]:
+        """Return the tunnels that wait for a person: no deadline holds for them meanwhile."""
+        return frozenset(self._asking)
+
+    def _lacks_password(self, spec: TunnelSpec) -> bool:
+        return bool(spec.password and spec.password.ask) and self._questions.password(spec.name) is None
+
+    def _without_password(self, step: Step, nonce: str) -> Receipt:
+        """Fail for good, since only a person can help; nothing was started that would have to be ended."""
+        value = step.value
+        assert isinstance(value, TunnelValue)  # noqa: S101 - a tunnel step has no other value
+        _, activation, name = step.key
+        words = NEEDS_PERSON.format(profile=activation)
+        failure = Failure(FailureClass.AUTH, f"its password is to be asked for; {words}")
+        self._tell((activation, name), value.instance, value.attempt, Broke(failure))
+        return {"nonce": nonce, "pid": None, "start_time": None, "device": "", "index": None, "alias": ""}
+
+    def _ask_person(self, step: Step) -> Callable[[AskPerson], Awaitable[Secret | None]]:
+        """Return how this tunnel asks a person; the time that the answer takes does not count as connecting."""
+        value = step.value
+        assert isinstance(value, TunnelValue)  # noqa: S101 - a tunnel step has no other value
+        _, activation, name = step.key
+        instance, attempt = value.instance, value.attempt
+
+        async def ask(question: AskPerson) -> Secret | None:
+            self._asking[activation, name] = self._asking.get((activation, name), 0) + 1
+            try:
+                return await self._questions.ask(name, question)
+            finally:
+                self._asking[activation, name] -= 1
+                if not self._asking[activation, name]:
+                    del self._asking[activation, name]
+                self._tell((activation, name), instance, attempt, Launched())
+
+        return ask
+
+    def _heard(self, key: TunnelKey, instance: str, attempt: int, event: TunnelEvent) -> None:
+        """Pass on what a tunnel has to say; a password that was refused is asked for again next time."""
+        if isinstance(event, Broke) and event.failure.kind is FailureClass.AUTH:
+            self._questions.forget(key[1])
+        self._tell(key, instance, attempt, event)
+
     def _session(self, step: Step, launch: Launch) -> Session:
         value = step.value
         assert isinstance(value, TunnelValue)  # noqa: S101 - a tunnel step has no other value
         _, activation, name = step.key
         instance, attempt = value.instance, value.attempt
 
+        ask = self._ask_person(step)
+
         def open_channels(report: Callable[[DriverEvent], None]) -> Channels:
-            return Channels(Path(launch.directory), launch.nonce, launch.spec.device, self._devices, report)
+            return Channels(Path(launch.directory), launch.nonce, launch.spec.device, self._devices, report, ask)
 
         return Session(
             self._place.drivers[launch.spec.type],
             launch,
             open_channels,
-            tell=lambda event: self._tell((activation, name), instance, attempt, event),
+            tell=lambda event: self._heard((activation, name), instance, attempt, event),
             noted=lambda receipt: self._note(step.key, receipt),
             present=self._indexes,
         )
@@ -166,5 +218,7 @@ class Sessions:
     async def _with_secrets(self, launch: Launch) -> Launch:
         """Read what a start needs: the tunnel's files and its secret, which are kept nowhere else."""
         spec = launch.spec
-        password: Secret | None = await read_secret(spec.password, launch.nonce) if spec.password else None
+        password = self._questions.password(spec.name) if spec.password and spec.password.ask else None
+        if spec.password and not spec.password.ask:
+            password = await read_secret(spec.password, launch.nonce)
         return replace(launch, files=await read_files(spec.files), password=password)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -73,21 +73,21 @@ class TunnelStates:
                 break
         return replace(snapshot, tunnels=self.view())
 
-    def pass_time(self, policy: Policy, now: float) -> None:
-        """Tell the tunnels whose pause is over, and break those that took too long."""
+    def pass_time(self, policy: Policy, now: float, asking: Collection[TunnelKey] = ()) -> None:
+        """Tell the tunnels whose pause is over, and break those that took too long, unless a person is being asked."""
         for key, state in self.view().items():
             due = self._due(key, state, policy)
             if due is not None and due <= now:
                 self.tell(key, Due(), now)
-            limit = _limit(key, state, policy)
+            limit = None if key in asking else _limit(key, state, policy)
             if limit is not None and limit <= now:
                 words = f"no answer within {limit - state.since:.0f} s"
                 self.tell(key, Broke(Failure(FailureClass.UNREACHABLE, words), jitter()), now)
 
-    def next_look(self, policy: Policy) -> float | None:
+    def next_look(self, policy: Policy, asking: Collection[TunnelKey] = ()) -> float | None:
         """Return when a pause or a deadline ends next."""
         looks = [self._due(key, state, policy) for key, state in self._states.items()]
-        looks += [_limit(key, state, policy) for key, state in self._states.items()]
+        looks += [_limit(key, state, policy) for key, state in self._states.items() if key not in asking]
         return min((look for look in looks if look is not None), default=None)
 
     def _due(self, key: TunnelKey, state: TunnelState, policy: Policy) -> float | None:

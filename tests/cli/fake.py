@@ -19,14 +19,20 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass
 class FakeDaemon:
-    """A control server in a thread of its own. `answers` holds the replies by command; `asked` what came."""
+    """A control server in a thread of its own.
+
+    `answers` holds the replies by command, unless a `script` makes them; `asked` is what came.
+    """
 
     directory: Path
     answers: dict[str, Reply] = field(default_factory=dict)
     asked: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
+    script: Callable[[Request], Reply] | None = None
 
     async def answer(self, request: Request) -> Reply:
         self.asked.append((request.command, request.arguments))
+        if self.script:
+            return self.script(request)
         if request.command not in self.answers:
             raise ControlError(f"there is no {request.command}")
         return self.answers[request.command]

@@ -29,6 +29,7 @@ from autovpn.daemon.executors import executors
 from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine as Parts
 from autovpn.daemon.ports import Hooks, Resolver
+from autovpn.daemon.questions import Questions
 from autovpn.daemon.remember import Memories
 from autovpn.daemon.sessions import Place, Sessions
 from autovpn.daemon.settings import Reading, Settings
@@ -148,7 +149,7 @@ class FakeDevices:
     async def index_of(self, name: str) -> int | None:
         return next((index for index, link in self._machine.links.items() if link.name == name), None)
 
-    async def create(self, kind: str, name: str, alias: str) -> int:
+    async def create(self, kind: str, name: str, alias: str, if_id: int | None = None) -> int:
         index = self._machine.number()
         self._machine.links[index] = FakeLink(name, alias)
         return index
@@ -264,7 +265,8 @@ class Daemon:
         machine = self.machine
         journal = await self.journal()
         place = Place(self.folder / "tunnels", {"openssh": self.driver}, ())
-        self.sessions = Sessions(place, FakeDevices(machine))
+        self.questions = Questions()
+        self.sessions = Sessions(place, FakeDevices(machine), self.questions)
         runner = Runner(
             journal,
             executors(
@@ -294,7 +296,7 @@ class Daemon:
         )
         self.sessions.connect(self.loop.tell_attempt, self.loop.note_receipt)
         self.settings = Settings(lambda: self.reading)
-        self.commands = Commands(self.loop, self.settings, lambda: None, ())
+        self.commands = Commands(self.loop, self.settings, self.questions, lambda: None, ())
 
     async def journal(self) -> Journal:
         """Return the opened journal; a test may have a real one."""
