@@ -40,9 +40,11 @@ def run_daemon(directories: Directories) -> int:
         ConfigError: the configuration holds no policy.
     """
     from autovpn.daemon.assembly import serve
+    from autovpn.system.coredump import leave_no_core
     from autovpn.system.lock import DaemonLock
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    leave_no_core()
     with DaemonLock(*directories.locks):
         left = asyncio.run(serve(directories))
     for step in left:

@@ -39,6 +39,8 @@ class Server:
     protocol: str
     ports: tuple[int, ...]
     programs: tuple[str, ...]
+    secrets: tuple[str, ...] = ()
+    """What nobody but the client's program may get to see; none where the program reads its key file by itself."""
 
     def __init__(self, world: World) -> None:
         """Write the keys and settings of both sides, and start."""
@@ -205,6 +207,7 @@ class Wireguard(Server):
         self._server_key, self._server_public = self._pair()
         self._client_key, self.client_public = self._pair()
         self._shared = self.gateway.run("wg", "genpsk").stdout.strip()
+        self.secrets = (self._client_key, self._shared)
         self.config = self._write("client.conf", self.client_config(self._client_key))
 
     def start(self) -> None:
@@ -300,6 +303,7 @@ class Charon(Server):
     dns = ("10.20.0.53", "10.20.0.54")
     search = ("office.example",)
     banner = "Welcome to the office"
+    secrets = ("wonder land", "group secret")
 
     def prepare(self) -> None:
         self._write("strongswan.conf", CHARON % "socket-default vici updown")
