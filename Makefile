@@ -12,6 +12,7 @@ DEMO_PACKAGES := iproute2 iputils-ping nftables openssh-client openssh-server wi
 TEST_PACKAGES := $(DEMO_PACKAGES) charon-systemd dbus libcharon-extauth-plugins libcharon-extra-plugins \
 	libstrongswan-extra-plugins libstrongswan-standard-plugins netcat-openbsd ocserv openconnect openssl openvpn ppp \
 	pptp-linux strace strongswan-charon strongswan-swanctl tcpdump tinc vpnc
+LAB_PACKAGES := hostapd iw kmod qemu-system-x86 wpasupplicant xz-utils
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export COVERAGE_FILE := $(CURDIR)/.coverage
@@ -19,7 +20,7 @@ unexport MAKEFLAGS MAKELEVEL MFLAGS # a make that a test or a hook runs is its o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick netns lint format types gates venv packages demo-packages clean
+.PHONY: help demo test quick netns lab lab-kernel lint format types gates venv packages demo-packages clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -29,7 +30,7 @@ demo: demo-packages $(VENV)/.runs ## show the daemon doing its job in network na
 	$(BIN)/autovpn demo
 
 # Every check runs, also after one has failed, so that a red run names all that is wrong.
-test: packages $(VENV)/.tests ## install what is needed and run every check (root for the netns tier)
+test: packages lab-kernel $(VENV)/.tests ## install what is needed and run every check (root for the netns tier)
 	@status=0; \
 	for check in lint types; do $(MAKE) --no-print-directory $$check || status=1; done; \
 	rm -f $(COVERAGE_FILE) $(COVERAGE_FILE).*; \
@@ -42,6 +43,12 @@ quick: $(VENV)/.tests ## the unit and system tiers, without root, in under 3 min
 
 netns: packages $(VENV)/.tests ## the tier that needs root, network namespaces and real programs
 	$(PYTEST) -m netns
+
+lab: packages lab-kernel $(VENV)/.tests ## the tier in virtual machines: kernel WireGuard, real Wi-Fi (root, qemu)
+	$(PYTEST) -m lab
+
+lab-kernel: $(VENV)/.tests ## the kernel of these machines: 107 MB, kept in .cache and never installed
+	@$(BIN)/python -m tests.lab.kernel
 
 lint: $(VENV)/.tests ## every rule of ruff, and its format
 	$(BIN)/ruff check .
@@ -83,11 +90,11 @@ $(VENV)/.tests: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.runs
 
 packages: ## the Debian packages of the tests; elsewhere, what is missing and how to get it
-	@scripts/packages $(TEST_PACKAGES)
+	@scripts/packages $(TEST_PACKAGES) $(LAB_PACKAGES)
 
 demo-packages:
 	@scripts/packages $(DEMO_PACKAGES)
 
 clean: ## remove what these targets made in this folder
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .cache build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

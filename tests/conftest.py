@@ -13,6 +13,9 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
+from tests.lab.boot import why_no_guest
+from tests.lab.kernel import kernel
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,8 +56,8 @@ def why_not(marker: str) -> str | None:
     """Return why tests that carry this marker can't run here, or None when they can."""
     if marker == "netns":
         return why_no_namespaces()
-    if marker == "lab" and not shutil.which("qemu-system-x86_64"):
-        return "the lab tier needs qemu-system-x86_64"
+    if marker == "lab":
+        return why_no_guest() or (None if kernel() else "the lab needs a kernel: make lab-kernel")
     if marker == "dbus" and not shutil.which("dbus-daemon"):
         return "needs dbus-daemon: make packages"
     return None
@@ -67,6 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(tier_of(item.path))
         if tier_of(item.path) == "netns" and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(PATIENCE))
+        if tier_of(item.path) == "lab":
+            item.add_marker(pytest.mark.timeout(0))  # the guest keeps the time
         for marker in {mark.name for mark in item.iter_markers()}:
             if reason := why_not(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))

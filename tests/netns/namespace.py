@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# The deadlines are for a machine at its full speed; an emulated one says by what they are multiplied.
+SLOWNESS = float(os.environ.get("AUTOVPN_TEST_SLOWNESS", "1"))
+
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -65,7 +68,7 @@ class Program:
     def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = 10.0) -> int:
         """Send a signal, wait for the end, and return the exit status (negative: the signal it died of)."""
         self.process.send_signal(number)
-        return self.process.wait(deadline)
+        return self.process.wait(deadline * SLOWNESS)
 
     def end(self) -> None:
         """Kill it and its session, if there is anything left to kill."""
@@ -119,7 +122,7 @@ class Namespace:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=deadline,
+            timeout=deadline * SLOWNESS,
         )
         assert done.returncode == 0 or not check, f"{self.name}: {argv} gave {done.returncode}: {done.stderr}"
         return done

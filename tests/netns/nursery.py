@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tests.netns.laptop import REPOSITORY
+from tests.netns.namespace import SLOWNESS
 from tests.netns.world import wait_until
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Newborn:
     def __init__(self, nursery: socket.socket, records: int) -> None:
         """Have it forked."""
         self._nursery = nursery
-        nursery.settimeout(30.0)
+        nursery.settimeout(30.0 * SLOWNESS)
         nursery.sendall(str(records).encode())
         self._lines = self._read()
         self.pid = int(next(self._lines))

@@ -24,7 +24,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Self
 
-from tests.netns.namespace import Namespace, namespaces, prefix_of
+from tests.netns.namespace import SLOWNESS, Namespace, namespaces, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ _counter = itertools.count()
 
 def wait_until(condition: Callable[[], object], what: str, deadline: float = 10.0) -> None:
     """Return as soon as the condition holds; fail with `what` when it does not within `deadline` seconds."""
+    deadline *= SLOWNESS
     end = time.monotonic() + deadline
     while not condition():
         assert time.monotonic() < end, f"waited {deadline} s in vain for {what}"
