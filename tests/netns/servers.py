@@ -211,9 +211,7 @@ class Wireguard(Server):
         self.config = self._write("client.conf", self.client_config(self._client_key))
 
     def start(self) -> None:
-        self.program = self.gateway.spawn_private("wireguard-go", "-f", self.device)
-        ready = ("wg", "show", self.device)
-        wait_until(lambda: self.gateway.run_private(*ready, check=False).returncode == 0, "wireguard-go to listen")
+        self.make_device()
         settings = (
             f"[Interface]\nPrivateKey = {self._server_key}\nListenPort = {self.ports[0]}\n"
             f"[Peer]\nPublicKey = {self.client_public}\nPresharedKey = {self._shared}\n"
@@ -221,6 +219,12 @@ class Wireguard(Server):
         )
         self.gateway.run_private("wg", "setconf", self.device, "/dev/stdin", stdin=settings)
         self.gateway.batch(f"addr add 10.97.0.1/24 dev {self.device}", f"link set {self.device} up")
+
+    def make_device(self) -> None:
+        """Make the server's device, and return when `wg` can set it up."""
+        self.program = self.gateway.spawn_private("wireguard-go", "-f", self.device)
+        ready = ("wg", "show", self.device)
+        wait_until(lambda: self.gateway.run_private(*ready, check=False).returncode == 0, "wireguard-go to listen")
 
     def client_config(self, private_key: str) -> str:
         """Return the client's wg-quick file with this private key."""
