@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autovpn.core.network import IPAddress
 from autovpn.core.secret import Secret
 from autovpn.core.settings import WireguardPeer
 from autovpn.core.tunnel import Facts, FailureClass, PinnedEndpoint
@@ -14,13 +15,18 @@ from autovpn.core.tunnel import Facts, FailureClass, PinnedEndpoint
 class Spawn:
     """Start the tunnel's program in a session of its own, with exactly this environment and the secret on its stdin.
 
-    It is not started where a link has the name of the tunnel's device already, which is somebody else's then.
+    It is not started where a link has the name of the tunnel's device already, which is somebody else's then. One that
+    the user named (`by_user`) has to be trusted as a hook is. One that `detaches` leaves the tunnel behind when it ends
+    with 0, and is no part of it any more. One that `notifies` finds a socket of ours in NOTIFY_SOCKET (sd_notify(3)).
     """
 
     argv: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
     stdin: Secret | None = None
     watch_output: bool = True
+    by_user: bool = False
+    detaches: bool = False
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,21 @@ class Run:
     deadline: float = 5.0
     stdin: Secret | None = None
     confidential: bool = False
+    by_user: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Make a TCP connection to learn whether somebody is there, and hang up; nothing is sent.
+
+    It has to be made within `deadline` seconds, and has then to stand for `hold` more, unless the far end speaks first.
+    """
+
+    name: str
+    address: IPAddress
+    port: int
+    deadline: float = 5.0
+    hold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +165,6 @@ class LookAgainAt:
 
 
 Action = (
-    Spawn | Run | Write | Signal | AskPerson | Open | Send | CreateDevice | SetUp | ConfigureWireguard | QueryWireguard
-    | Ready | Failed | LookAgainAt
+    Spawn | Run | Dial | Write | Signal | AskPerson | Open | Send | CreateDevice | SetUp | ConfigureWireguard
+    | QueryWireguard | Ready | Failed | LookAgainAt
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol, TypeVar
 
 from autovpn.core.actions import Action, Run
@@ -129,6 +130,34 @@ class Ran:
     secret: Secret | None = None
 
 
+class DialOutcome(Enum):
+    """What became of a connection."""
+
+    REFUSED = "refused"
+    CLOSED = "closed"
+    STOOD = "stood"
+    SPOKE = "spoke"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A connection was refused, was closed by the far end, stood for as long as it had to, or brought us bytes.
+
+    `words` say why it was refused.
+    """
+
+    name: str
+    outcome: DialOutcome
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """What the tunnel's program told by sd_notify(3), limited to READY and STATUS, escaped and cut."""
+
+    values: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """What a person answered; None where nobody can be asked, or nobody answered in time."""
@@ -191,8 +220,8 @@ class Tick:
 
 
 DriverEvent = (
-    Exited | Line | Report | Opened | Received | Closed | Ran | Answered | DeviceCreated | DeviceRefused
-    | WireguardStatus | LinkAppeared | LinkVanished | UplinkChanged | Tick
+    Exited | Line | Report | Opened | Received | Closed | Ran | Dialled | Notified | Answered | DeviceCreated
+    | DeviceRefused | WireguardStatus | LinkAppeared | LinkVanished | UplinkChanged | Tick
 )  # fmt: skip
 
 State = TypeVar("State")

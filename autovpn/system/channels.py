@@ -14,6 +14,7 @@ from autovpn.core.actions import (
     AskPerson,
     ConfigureWireguard,
     CreateDevice,
+    Dial,
     Failed,
     LookAgainAt,
     Open,
@@ -38,17 +39,19 @@ from autovpn.core.driving import (
     Tick,
 )
 from autovpn.core.secret import Secret
-from autovpn.errors import SystemFault, Unsupported
+from autovpn.errors import Refused, SystemFault, Unsupported
 from autovpn.notify import SOCKET_VARIABLE
 from autovpn.system import process as processes
 from autovpn.system import wireguard
-from autovpn.system.device import Devices
+from autovpn.system.device import Devices, refuse_taken_name
+from autovpn.system.dial import dial
 from autovpn.system.dialogue import Dialogue
-from autovpn.system.errands import NOT_STARTED, put, run_beside
+from autovpn.system.errands import NOT_STARTED, put, run_beside, trusted
 from autovpn.system.notifier import Notifier
 from autovpn.system.output import Tail, shown
 from autovpn.system.peer import is_of_session
 from autovpn.system.process import Process
+from autovpn.system.sdlisten import VARIABLE, SdListener
 from autovpn.system.spawn import spawn
 
 Ask = Callable[[AskPerson], Awaitable[Secret | None]]
@@ -90,7 +93,7 @@ class Channels:
         self._index: int | None = None
         self._has_begun = False
         self._tail: Tail | None = None
-        self._notifier: Notifier | None = None
+        self._listeners: list[Notifier | SdListener] = []
         self._dialogues: dict[str, Dialogue] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,6 +113,8 @@ class Channels:
                 await self._spawn(action)
             case Run():
                 self._keep(self._run(action))
+            case Dial():
+                self._keep(self._dial(action))
             case Write():
                 await self._write(action)
             case Signal(number):
@@ -166,11 +171,13 @@ class Channels:
         self._index = receipt["index"]
         self._has_begun = True
         if receipt["pid"] is None:
+            if await asyncio.to_thread(self._output.exists):
+                self._follow_output(from_end=True)
             return True
         running = processes.identify(receipt["pid"], receipt["start_time"], self._nonce)
         if running is None:
             return False
-        await self._prepare()
+        await self._prepare(notifies=await asyncio.to_thread(self._sd_socket.exists))
         self._attach(running, from_end=True)
         return True
 
@@ -201,52 +208,56 @@ class Channels:
 
     async def _spawn(self, action: Spawn) -> None:
         try:
-            await self._refuse_taken_name()
+            await refuse_taken_name(self._devices, self._device)
             self._has_begun = True  # its device may appear before we are told of its process
-            await self._prepare()
+            await self._prepare(notifies=action.notifies)
             started = await spawn(
-                action.argv,
+                await trusted(action),
                 self._environment(action.environment),
                 nonce=self._nonce,
                 stdin=action.stdin.reveal() if action.stdin else None,
                 output=self._output if action.watch_output else None,
             )
-        except (SystemFault, OSError) as error:
+        except (Refused, SystemFault, OSError) as error:
             self._report(Line(shown(str(error).encode(errors="replace"))))
             self._report(Exited(NOT_STARTED))
             return
-        self._attach(started, from_end=False)
+        self._attach(started, from_end=False, detaches=action.detaches)
 
-    async def _refuse_taken_name(self) -> None:
-        """Raise SystemFault where a link has the device's name: a program could join it, or be taken for its owner."""
-        if self._device and await self._devices.index_of(self._device) is not None:
-            msg = (
-                f"there is an interface {self._device} already, which is not this tunnel's;"
-                f" remove it (ip link delete {self._device}) or give the tunnel another 'device'"
-            )
-            raise SystemFault(msg)
-
-    async def _prepare(self) -> None:
-        """Have the directory and the notifier's socket ready before the program may call."""
-        if self._notifier is not None:
+    async def _prepare(self, *, notifies: bool) -> None:
+        """Have the directory and the sockets ready before the program may call."""
+        if self._listeners:
             return
-        self._notifier = Notifier(self._directory / "notify.sock", self._report)
-        await self._notifier.listen()
+        self._listeners.append(Notifier(self._directory / "notify.sock", self._report))
+        if notifies:
+            self._listeners.append(SdListener(self._sd_socket, self._report))
+        for listener in self._listeners:
+            await listener.listen()
 
-    def _attach(self, running: Process, *, from_end: bool) -> None:
+    def _attach(self, running: Process, *, from_end: bool, detaches: bool = False) -> None:
         self._process = running
-        self._tail = Tail(self._output, lambda text: self._report(Line(text)), from_end=from_end)
-        if self._notifier is not None:
-            self._notifier.belongs_to(running)
-        self._keep(self._follow(running, self._tail))
+        tail = self._follow_output(from_end=from_end)
+        for listener in self._listeners:
+            listener.belongs_to(running)
+        self._keep(self._follow(running, tail, detaches=detaches))
 
-    async def _follow(self, running: Process, tail: Tail) -> None:
+    def _follow_output(self, *, from_end: bool) -> Tail:
+        self._tail = Tail(self._output, lambda text: self._report(Line(text)), from_end=from_end)
+        return self._tail
+
+    async def _follow(self, running: Process, tail: Tail, *, detaches: bool) -> None:
         status = await running.wait()
         tail.drain()
+        if detaches and status == 0:
+            running.release()
+            self._process = None
         self._report(Exited(UNKNOWN_STATUS if status is None else status))
 
     async def _run(self, action: Run) -> None:
         self._report(await run_beside(action, self._environment(action.environment), self._nonce))
+
+    async def _dial(self, action: Dial) -> None:
+        self._report(await dial(action))
 
     async def _write(self, action: Write) -> None:
         try:
@@ -259,7 +270,14 @@ class Channels:
         self._report(Answered(action.name, await self._ask(action)))
 
     def _environment(self, wanted: tuple[tuple[str, str], ...]) -> dict[str, str]:
-        return {**dict(wanted), SOCKET_VARIABLE: str(self._directory / "notify.sock")}
+        own = {SOCKET_VARIABLE: str(self._directory / "notify.sock")}
+        if any(isinstance(listener, SdListener) for listener in self._listeners):
+            own[VARIABLE] = str(self._sd_socket)
+        return {**dict(wanted), **own}
+
+    @property
+    def _sd_socket(self) -> Path:
+        return self._directory / "sd.sock"
 
     @property
     def _output(self) -> Path:
@@ -319,7 +337,7 @@ class Channels:
             task.cancel()
         for dialogue in self._dialogues.values():
             dialogue.close()
-        if self._notifier is not None:
-            self._notifier.close()
+        for listener in self._listeners:
+            listener.close()
         if self._tail is not None:
             self._tail.close()

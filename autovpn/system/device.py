@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from autovpn.errors import SystemFault
+
 
 class Devices(Protocol):
     """The changes to links that a tunnel needs. A device is ours only if index and alias agree.
@@ -30,3 +32,13 @@ class Devices(Protocol):
     async def delete(self, index: int, alias: str) -> None:
         """Delete a device if it is still there and still has this alias."""
         ...
+
+
+async def refuse_taken_name(devices: Devices, name: str) -> None:
+    """Raise SystemFault where a link has a tunnel's name: a program could join it, or be taken for its owner."""
+    if name and await devices.index_of(name) is not None:
+        msg = (
+            f"there is an interface {name} already, which is not this tunnel's;"
+            f" remove it (ip link delete {name}) or give the tunnel another 'device'"
+        )
+        raise SystemFault(msg)

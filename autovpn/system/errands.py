@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from autovpn.core.actions import Run, Write
+from autovpn.core.actions import Run, Spawn, Write
 from autovpn.core.driving import Ran
 from autovpn.core.secret import Secret
-from autovpn.errors import SystemFault
+from autovpn.errors import Refused, SystemFault
+from autovpn.system.hooks import trusted_program
 from autovpn.system.programs import Errors, run_program
 
 NOT_STARTED = 127
@@ -20,14 +22,14 @@ async def run_beside(action: Run, environment: Mapping[str, str], nonce: str) ->
     """Run a program to its end, or for as long as it may take; what goes wrong is in the answer."""
     try:
         done = await run_program(
-            action.argv,
+            await trusted(action),
             environment,
             nonce=nonce,
             deadline=action.deadline,
             stdin=action.stdin.reveal() if action.stdin else None,
             errors=Errors.APART if action.confidential else Errors.WITH_OUTPUT,
         )
-    except (SystemFault, OSError) as error:
+    except (Refused, SystemFault, OSError) as error:
         return Ran(action.name, NOT_STARTED, str(error))
     if action.confidential:
         return Ran(action.name, done.status, _text(done.errors), Secret(done.output))
@@ -36,6 +38,13 @@ async def run_beside(action: Run, environment: Mapping[str, str], nonce: str) ->
 
 def _text(printed: bytes) -> str:
     return printed.decode(errors="backslashreplace")
+
+
+async def trusted(action: Spawn | Run) -> tuple[str, ...]:
+    """Return what to run; raise Refused for a program of the user's that others could have written."""
+    if not action.by_user:
+        return action.argv
+    return str(await asyncio.to_thread(trusted_program, action.argv[0])), *action.argv[1:]
 
 
 def put(directory: Path, action: Write) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from autovpn.system.process import Process
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+CREDENTIALS = struct.Struct("3i")
+"""struct ucred of unix(7): pid, uid, gid."""
 
 
 def is_of_session(connection: socket.socket, leader: Process) -> bool:
@@ -18,8 +19,13 @@ def is_of_session(connection: socket.socket, leader: Process) -> bool:
 
     The kernel noted its pid when it connected or, of a server, when it began to listen (SO_PEERCRED of unix(7)).
     """
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, _, _ = _CREDENTIALS.unpack(raw)
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    pid, _, _ = CREDENTIALS.unpack(raw)
+    return in_session(pid, leader)
+
+
+def in_session(pid: int, leader: Process) -> bool:
+    """Report whether a process, if there still is one of this number, belongs to the leader's session."""
     try:
         return os.getsid(pid) == leader.pid
     except (ProcessLookupError, PermissionError):

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -103,16 +103,6 @@ class Tunnel:
     async def sh(self, script: str, secret: bytes | None = None) -> None:
         argv = ("sh", "-c", textwrap.dedent(script))
         await self.channels.execute(Spawn(argv, stdin=Secret(secret) if secret else None))
-
-
-@pytest.fixture
-async def tunnel(tmp_path: Path) -> AsyncIterator[Tunnel]:
-    """Give a tunnel of which nothing is left afterwards."""
-    made = Tunnel(tmp_path / "tunnel")
-    yield made
-    await made.channels.stop()
-    assert not await asyncio.to_thread(find_by_nonce, made.nonce)
-    assert not await asyncio.to_thread(made.directory.exists)
 
 
 async def test_a_program_is_given_its_secret_and_its_lines_and_end_are_reported_in_order(tunnel: Tunnel) -> None:

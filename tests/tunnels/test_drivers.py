@@ -65,6 +65,8 @@ STRATEGIES: dict[type[object], st.SearchStrategy[driving.DriverEvent]] = {
     driving.Received: st.builds(driving.Received, st.just("uapi"), st.sampled_from(ANSWERS)),
     driving.Closed: st.builds(driving.Closed, st.just("uapi")),
     driving.Ran: st.builds(Ran, st.just("check"), st.sampled_from([0, 255, None])),
+    driving.Dialled: st.builds(driving.Dialled, names, st.sampled_from(driving.DialOutcome), st.sampled_from(LINES)),
+    driving.Notified: st.builds(driving.Notified, st.sampled_from([{"READY": "1"}, {"STATUS": "half way"}, {}])),
     driving.DeviceCreated: st.builds(driving.DeviceCreated, names),
     driving.DeviceRefused: st.builds(driving.DeviceRefused, names, st.booleans(), st.just("File exists")),
     driving.WireguardStatus: st.builds(
