@@ -20,7 +20,7 @@ unexport MAKEFLAGS MAKELEVEL MFLAGS # a make that a test or a hook runs is its o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick netns lab lab-kernel lint format types gates venv packages demo-packages clean
+.PHONY: help demo test quick netns lab lab-kernel lint format types gates tunnel-table venv packages demo-packages clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -53,6 +53,10 @@ lab-kernel: $(VENV)/.tests ## the kernel of these machines: 107 MB, kept in .cac
 lint: $(VENV)/.tests ## every rule of ruff, and its format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+tunnel-table: packages $(VENV)/.tests ## measure each type of tunnel anew for docs/tunnels.md (root)
+	@record=$$(mktemp) && AUTOVPN_TUNNEL_RECORD=$$record $(PYTEST) -q tests/netns/test_driver_*.py && \
+	  $(BIN)/python docs/tunnel_table.py "$$record"; status=$$?; rm -f "$$record"; exit $$status
 
 format: $(VENV)/.tests ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from autovpn.core.snapshot import LinkId
 from autovpn.errors import SystemFault, Unsupported
 from autovpn.system.channels import Channels
 from autovpn.tunnels.drivers import DRIVERS
+from tests.netns.record import note
 
 if TYPE_CHECKING:
     from autovpn.core.network import IPNetwork
@@ -33,7 +34,7 @@ class IpDevices:
         """Return the index of a link, or None."""
         return index_of(name) or None
 
-    async def create(self, kind: str, name: str, alias: str) -> int:
+    async def create(self, kind: str, name: str, alias: str, if_id: int | None = None) -> int:
         """Make a device; a kernel that lacks the kind says so."""
         done = await asyncio.to_thread(ip, "link", "add", name, "type", kind)
         if done.returncode:
@@ -76,10 +77,11 @@ class Work:
         self._state: Any = None
         self._news: list[Ready | Failed] = []
         self._watch: asyncio.Task[None] | None = None
+        self._begun: float | None = None
 
     async def __aenter__(self) -> Self:
-        """Watch for the tunnel's device."""
-        self._watch = asyncio.create_task(self._watch_device())
+        """Watch for devices."""
+        self._watch = asyncio.create_task(self._watch_devices())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,6 +92,7 @@ class Work:
 
     async def start(self) -> Self:
         """Start the tunnel."""
+        self._begun = now()
         await self._take(self._driver.start(self.launch, now()))
         return self
 
@@ -124,19 +127,26 @@ class Work:
         for action in actions:
             if isinstance(action, Ready | Failed):
                 self._news.append(action)
+                self._record(action)
             else:
                 await self.channels.execute(action)
 
-    async def _watch_device(self) -> None:
-        name = self.launch.spec.device
-        index = index_of(name)  # one that was there before is no news
+    def _record(self, news: Ready | Failed) -> None:
+        began, self._begun = self._begun, None
+        if began is not None or isinstance(news, Failed):
+            note(self.launch.spec.type, now() - (began or 0.0), self.channels.receipt()["pid"], news)
+
+    async def _watch_devices(self) -> None:
+        before = links()  # those that were there before are no news
         while True:
-            found = index_of(name)
-            if index and found != index:
-                self.channels.link_vanished(name, index)
-            if found and found != index:
-                self.channels.link_appeared(name, found)
-            index = found
+            present = links()
+            for name, index in before.items():
+                if present.get(name) != index:
+                    self.channels.link_vanished(name, index)
+            for name, index in present.items():
+                if before.get(name) != index:
+                    self.channels.link_appeared(name, index)
+            before = present
             await asyncio.sleep(0.005)
 
 
@@ -173,6 +183,11 @@ def address(ready: Ready, *routes: IPNetwork) -> None:
 def ip(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Have ip change or show something."""
     return subprocess.run(("ip", *arguments), check=False, capture_output=True, text=True, timeout=10)
+
+
+def links() -> dict[str, int]:
+    """Return the links that there are, and their indexes."""
+    return {name: index for index, name in socket.if_nameindex()}
 
 
 def index_of(name: str) -> int:

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.netns
 
 # wireguard-go's socket has the device's name and is in no network namespace: two test runs must not meet at it.
 DEVICES: dict[type[Server], str] = {Sshd: "tun712345", Wireguard: f"avtw{os.getpid()}", Charon: "avtvpnc"}
+FORM = "force-natt (ESP in UDP, as if a NAT were on the way): as the file says"
 PASSWORDS: dict[type[Server], bytes] = {Charon: b"wonder land\n"}
 TYPES = [pytest.param(cls, id=cls.label) for cls in DEVICES]
 
@@ -72,7 +73,9 @@ def expected_facts(server: Server) -> Facts:
             prefixes = server.spec("office", device).settings.peers[0].allowed_ips  # type: ignore[union-attr]
             return Facts(device, (server.address,), prefixes=prefixes)
         case Charon():
-            return Facts(device, prefixes=(OFFICE_NETWORK,), dns=server.dns, search=server.search, overhead=88)
+            return Facts(
+                device, prefixes=(OFFICE_NETWORK,), dns=server.dns, search=server.search, overhead=88, form=FORM
+            )
         case _:
             raise AssertionError(server)
 
