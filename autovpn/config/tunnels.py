@@ -9,6 +9,7 @@ from pydantic import Field
 
 from autovpn.config.tunnel import TunnelTable
 from autovpn.config.tunnel_openssh import OpensshTunnel
+from autovpn.config.tunnel_pptp import PptpTunnel
 from autovpn.config.tunnel_vpnc import VpncTunnel
 from autovpn.config.tunnel_wireguard import WireguardTunnel
 
@@ -16,5 +17,6 @@ TYPES: Mapping[str, type[TunnelTable]] = {
     "wireguard": WireguardTunnel,
     "openssh": OpensshTunnel,
     "vpnc": VpncTunnel,
+    "pptp": PptpTunnel,
 }
-Tunnel = Annotated[WireguardTunnel | OpensshTunnel | VpncTunnel, Field(discriminator="type")]
+Tunnel = Annotated[WireguardTunnel | OpensshTunnel | VpncTunnel | PptpTunnel, Field(discriminator="type")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autovpn.core.settings import OpensshSettings as Openssh
+from autovpn.core.settings import PptpSettings as Pptp
 from autovpn.core.settings import VpncSettings as Vpnc
 from autovpn.core.settings import WireguardSettings as Wireguard
 from autovpn.core.tunnel import Failure, FailureClass, TunnelSpec
@@ -33,6 +34,12 @@ _BY_TYPE: dict[tuple[FailureClass, type], str] = {
     "its administrator (ssh-keygen -l) before you change known_hosts; until then nothing is sent to it",
     (FailureClass.UNREACHABLE, Wireguard): "No handshake was answered. WireGuard is silent about every mistake: check "
     "the endpoint, that UDP gets through here, both sides' public keys, and this machine's clock",
+    (FailureClass.AUTH, Pptp): "The server refuses the user or the password, or it wants a weaker method than "
+    f"MS-CHAPv2. A user of Windows may have to be written as DOMAIN\\USER. {_ONCE}",
+    (FailureClass.TRUST, Pptp): "The server encrypts nothing or too weakly, or does not know your password itself. "
+    "'mppe' says what is enough; to lower it protects nothing",
+    (FailureClass.UNREACHABLE, Pptp): "PPTP needs TCP port 1723 and IP protocol 47 (GRE). Many networks drop GRE, and "
+    "nothing can be done about that from here: name another tunnel after this one",
     (FailureClass.UNREACHABLE, Vpnc): "The gateway does not answer. Check 'IPSec gateway', and that UDP ports 500 and "
     "4500 get through here; a wrong 'IPSec ID' can look the same",
 }

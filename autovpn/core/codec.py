@@ -62,6 +62,7 @@ _DATACLASSES: tuple[type, ...] = (
     settings.SshForward,
     settings.OpensshSettings,
     settings.VpncSettings,
+    settings.PptpSettings,
     tunnel.Health,
     tunnel.Facts,
     tunnel.Failure,
@@ -97,6 +98,7 @@ _ENUMS: tuple[type[Enum], ...] = (
     tunnel.FailureClass,
     tunnel.TunnelPhase,
     network.Security,
+    settings.Mppe,
     routing.RouteKind,
 )
 _ADDRESSES = (IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network)

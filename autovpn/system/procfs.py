@@ -30,6 +30,7 @@ class ProcessFacts:
     session: int
     start_time: int
     is_starting: bool
+    parent: int
 
     @property
     def has_ended(self) -> bool:
@@ -47,7 +48,9 @@ def facts_of(pid: int) -> ProcessFacts | None:
     fields = text.rpartition(b")")[2].split()
     state, is_kernel, env_end = fields[0].decode(), int(fields[6]) & _KERNEL_THREAD, int(fields[48])
     starting = not is_kernel and env_end == 0 and state not in "ZXx"
-    return ProcessFacts(pid, state, session=int(fields[3]), start_time=int(fields[19]), is_starting=starting)
+    return ProcessFacts(
+        pid, state, session=int(fields[3]), start_time=int(fields[19]), is_starting=starting, parent=int(fields[1])
+    )
 
 
 def find_by_nonce(nonce: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from autovpn.tunnels.openssh import OpensshDriver
+from autovpn.tunnels.pptp import PptpDriver
 from autovpn.tunnels.vpnc import VpncDriver
 from autovpn.tunnels.wireguard import WireguardDriver
 
@@ -16,5 +17,5 @@ if TYPE_CHECKING:
 
 # The state of a driver is its own affair: whoever runs it keeps it and hands it back.
 DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
-    {"openssh": OpensshDriver(), "vpnc": VpncDriver(), "wireguard": WireguardDriver()}
+    {"openssh": OpensshDriver(), "pptp": PptpDriver(), "vpnc": VpncDriver(), "wireguard": WireguardDriver()}
 )

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from autovpn.core.actions import Action, Failed, Ready
 from autovpn.core.driving import Driver, DriverEvent, Exited, Launch, Line, Recovered, Report, Uplink
 from autovpn.core.secret import Secret
-from autovpn.core.settings import Endpoint, OpensshSettings, VpncSettings, WireguardPeer, WireguardSettings
+from autovpn.core.settings import (
+    Endpoint,
+    OpensshSettings,
+    PptpSettings,
+    Settings,
+    VpncSettings,
+    WireguardPeer,
+    WireguardSettings,
+)
 from autovpn.core.snapshot import LinkId
 from autovpn.core.tunnel import Facts, PinnedEndpoint, TunnelSpec
 from autovpn.tunnels.drivers import DRIVERS
@@ -53,7 +61,7 @@ Script /usr/share/vpnc-scripts/vpnc-script
 Debug 99
 """
 
-SETTINGS: dict[str, OpensshSettings | VpncSettings | WireguardSettings] = {
+SETTINGS: dict[str, Settings] = {
     "openssh": OpensshSettings(
         "vpn.example",
         2222,
@@ -64,6 +72,7 @@ SETTINGS: dict[str, OpensshSettings | VpncSettings | WireguardSettings] = {
         address=IPv4Interface("10.98.0.2/30"),
         peer=IPv4Address("10.98.0.1"),
     ),
+    "pptp": PptpSettings("vpn.example", "alice"),
     "vpnc": VpncSettings("/etc/vpnc/office.conf", "vpn.example"),
     "wireguard": WireguardSettings(
         "/etc/wireguard/office.conf",
@@ -73,8 +82,8 @@ SETTINGS: dict[str, OpensshSettings | VpncSettings | WireguardSettings] = {
     ),
 }
 FILES = {"/etc/vpnc/office.conf": VPNC_FILE, "/etc/wireguard/office.conf": WIREGUARD_FILE}
-PORTS = {"openssh": (2222, "tcp"), "vpnc": (500, "udp"), "wireguard": (51820, "udp")}
-DEVICES = {"openssh": "tun712345", "vpnc": "avtvpnc", "wireguard": "avtwg"}
+PORTS = {"openssh": (2222, "tcp"), "pptp": (1723, "tcp"), "vpnc": (500, "udp"), "wireguard": (51820, "udp")}
+DEVICES = {"openssh": "tun712345", "pptp": "avtpptp", "vpnc": "avtvpnc", "wireguard": "avtwg"}
 TYPES = tuple(SETTINGS)
 
 
@@ -93,7 +102,7 @@ def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the
         nonce="0123456789abcdef",
         notifier=("/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py"),
         files={path: Secret(text.encode()) for path, text in FILES.items()},
-        password=Secret(PASSWORD.encode() + b"\n") if kind == "vpnc" else None,
+        password=Secret(PASSWORD.encode() + b"\n") if kind in {"pptp", "vpnc"} else None,
     )
     return replace(made, **own)
 

@@ -22,6 +22,8 @@ LINES = [
     "debug1: ssh_tun_confirm: tunnel forward established, id=0",
     "Host key verification failed.",
     "vpnc: no response from target",
+    "local  IP address 10.99.0.100",
+    "remote IP address 10.99.0.1",
     "",
     "\\x1b[2J",
 ]
@@ -36,12 +38,14 @@ ANSWERS = [
 ]
 NAMES = [*DEVICES.values(), "other", ""]
 REPORTED = ["reason", "TUNDEV", "INTERNAL_IP4_ADDRESS", "INTERNAL_IP4_DNS", "INTERNAL_IP4_MTU", "CISCO_SPLIT_INC",
-            "CISCO_SPLIT_INC_0_ADDR", "CISCO_SPLIT_INC_0_MASKLEN", "CISCO_DEF_DOMAIN", "CISCO_BANNER"]  # fmt: skip
+            "CISCO_SPLIT_INC_0_ADDR", "CISCO_SPLIT_INC_0_MASKLEN", "CISCO_DEF_DOMAIN", "CISCO_BANNER", "ARGV_4",
+            "ARGV_6", "DNS1"]  # fmt: skip
 VALUES = st.sampled_from(
     [
         "connect",
         "disconnect",
         "10.99.0.1",
+        "autovpn:0123456789abcdef",
         "10.0.0.0",
         "24",
         "0",
@@ -103,6 +107,7 @@ def is_key(secret: str) -> bool:
 
 SIGNS = {
     "openssh": lambda event: isinstance(event, driving.Line | Ran),
+    "pptp": lambda event: isinstance(event, Report | driving.Tick),
     "vpnc": lambda event: isinstance(event, Report) and event.values.get("reason") == "connect",
     "wireguard": lambda event: isinstance(event, driving.Received | driving.WireguardStatus),
 }
