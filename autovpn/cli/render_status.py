@@ -131,9 +131,25 @@ def _tunnel(tunnel: Dict) -> Iterator[Row]:
         yield Row("form", tunnel["form"])
     for words in tunnel["refused"]:
         yield Row("refused", words, Tone.WARN)
+    if tunnel["health"]:
+        yield _health(tunnel["health"], is_up=tunnel["phase"] == "up")
     if failure := tunnel["last_failure"]:
         yield Row("failure", f"{failure['class']}: {failure['words']}", Tone.BAD)
         yield Row("advice", failure["advice"])
+
+
+def _health(health: Dict, *, is_up: bool) -> Row:
+    words = [health["check"]]
+    if health["last_good"] is not None:
+        words.append(f"last well {spoken(health['last_good'])} ago")
+    elif health["watched"]:
+        words.append("no sign of life so far")
+    if health["failed"]:
+        words.append(f"{health['failed']} of {health['fail_after']} checks failed: {health['fault']}")
+    if health["next_in"] is not None:
+        words.append(f"next look in {spoken(health['next_in'])}")
+    tone = Tone.FAINT if not is_up else Tone.WARN if health["failed"] else Tone.PLAIN
+    return Row("health", ", ".join(words), tone)
 
 
 def _machine(status: Dict) -> Block:

@@ -25,6 +25,7 @@ from autovpn.daemon.kernel import KernelLinks, KernelRoutes
 from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine
 from autovpn.daemon.places import Directories, Observation, Recovery
+from autovpn.daemon.probing import TunnelProbes
 from autovpn.daemon.programs import HookPrograms, TunnelPrograms
 from autovpn.daemon.questions import Questions
 from autovpn.daemon.recovery import recover_all
@@ -109,6 +110,7 @@ async def serve(directories: Directories) -> tuple[str, ...]:
             resolve=_resolve,
             resolve_gateways=_resolve_gateways,
             run_hook=_hook_runner(hooks),
+            probes=TunnelProbes(),
             clock=time.monotonic,
         )
         loop = Loop(machine, policy)

@@ -84,6 +84,7 @@ class Commands:
             journal=self._journal,
             resyncs={reason: count for reason, count in loop.machine.kernel.counters().items() if count},
             unfinished=loop.plans.unfinished(),
+            health=loop.healths.view(),
         )
         return {"ok": True, **status(loop.decision, loop.snapshot, loop.policy, loop.plans.applied(), extra)}
 

@@ -22,6 +22,7 @@ from autovpn.core.supervise import Broke, Retry, TunnelEvent
 from autovpn.core.tunnel import Failure, FailureClass, TunnelPhase
 from autovpn.core.wanted import TunnelKey, current_tunnel, steps_for
 from autovpn.daemon.chores import Chores
+from autovpn.daemon.health import Healths, watched
 from autovpn.daemon.lookup import Lookups, errands
 from autovpn.daemon.machine import Machine
 from autovpn.daemon.moments import Moments
@@ -62,6 +63,7 @@ class Loop:
         self.chores = Chores(self.complain)
         self.moments = Moments(machine.run_hook, self.complain)
         self.lookups = Lookups(machine.resolve, self._servers, self.tell_attempt)
+        self.healths = Healths(machine.probes, self.tell_attempt, machine.clock)
         self._reasons: dict[str, str] = {}
         self._riding: dict[str, LinkId] = {}
         self._held: frozenset[str] = frozenset()
@@ -142,6 +144,7 @@ class Loop:
             self.forget_failures()  # one more try, as whatever was in the way may be gone by now
             await self._look_until_the_end()
         self._is_closing = True
+        self.healths.watch(())
         async with self._looked:
             self._looked.notify_all()
         if self.goal is Goal.RESTART:
@@ -189,6 +192,7 @@ class Loop:
         links = self.machine.kernel.links(self.policy, self._dns)
         if self.machine.kernel.has_resumed():
             self.retry()
+            self.healths.begin_anew()
         self.machine.sessions.see_links(self.machine.kernel.indexes())
         self.tunnels.pass_time(self.policy, now, self.machine.sessions.asking)
         self.tunnels.ended(self._present_tunnels(), now)
@@ -203,6 +207,7 @@ class Loop:
         self.snapshot = self.tunnels.settle(self._without_held(), snapshot, self.policy, now)
         self.lookups.want(errands(self.decision, self.snapshot, self.policy))
         self._steer()
+        self.healths.watch(watched(self.decision, self.snapshot, self.policy))
         self.moments.look(self.decision, self.snapshot, self.policy)
         self._resolve_gateways()
         await self._remember()

@@ -11,6 +11,7 @@ from autovpn.core.network import UplinkDns
 from autovpn.core.profile import Policy
 from autovpn.core.records import Origin
 from autovpn.core.snapshot import Link
+from autovpn.daemon.health import Probes
 from autovpn.daemon.lookup import Resolve
 from autovpn.daemon.moments import RunHook
 from autovpn.daemon.remember import Memories
@@ -71,4 +72,5 @@ class Machine:
     resolve: Resolve
     resolve_gateways: Callable[[Link], Coroutine[Any, Any, None]]
     run_hook: RunHook
+    probes: Probes
     clock: Callable[[], float]

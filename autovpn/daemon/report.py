@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from autovpn.core.advice import advice
 from autovpn.core.decide import Activation, Decision, Role
 from autovpn.core.escape import show_text
+from autovpn.core.health import HealthState
 from autovpn.core.judgement import Judgement
 from autovpn.core.memory import LEAVING_LIMIT, Override
 from autovpn.core.profile import Policy, Profile
@@ -19,7 +20,8 @@ from autovpn.core.snapshot import Link, Phase, Snapshot
 from autovpn.core.steps import DnsValue, Step, StepKey, StepKind
 from autovpn.core.supervise import ATTEMPTS
 from autovpn.core.tunnel import RouteMode, TunnelPhase, TunnelSpec, TunnelState
-from autovpn.core.wanted import current_tunnel, describe_network
+from autovpn.core.wanted import TunnelKey, current_tunnel, describe_network
+from autovpn.daemon.report_health import health_report
 
 Report = dict[str, object]
 
@@ -67,6 +69,7 @@ class StatusExtra:
     journal: tuple[str, ...] = ()
     resyncs: Mapping[str, int] = field(default_factory=dict)
     unfinished: frozenset[StepKey] = frozenset()
+    health: Mapping[TunnelKey, HealthState] = field(default_factory=dict)
 
 
 def status(
@@ -231,6 +234,7 @@ class _View:
             "banner": facts.banner if facts else "",
             "form": facts.form if facts else "",
             "refused": list(facts.refused) if facts else [],
+            "health": health_report(spec.health, self.extra.health.get((profile.name, spec.name)), self.now),
             "last_failure": {
                 "class": failure.kind.value,
                 "words": failure.words,

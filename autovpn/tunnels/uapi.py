@@ -24,11 +24,16 @@ _LONGEST_ANSWER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, without the keys in it. `handshake` is the newest of any peer, in seconds since the epoch, or 0."""
+    """One answer, without the keys in it. `handshake` is the newest of any peer, in seconds since the epoch, or 0.
+
+    `received` and `sent` are the bytes of all peers, those of handshakes too.
+    """
 
     error: int
     lists_device: bool
     handshake: float
+    received: int = 0
+    sent: int = 0
 
 
 def settings(
@@ -51,9 +56,18 @@ def answers(data: bytes) -> tuple[tuple[Answer, ...], bytes]:
 def _answer(text: str) -> Answer:
     pairs = [line.partition("=")[::2] for line in text.split("\n")]
     error = next((value for key, value in pairs if key == "errno"), "0")
-    seconds = [float(value) for key, value in pairs if key == "last_handshake_time_sec" and value.isdecimal()]
     listed = any(key in {"private_key", "listen_port", "public_key"} for key, _ in pairs)
-    return Answer(int(error) if error.lstrip("-").isdecimal() else 1, listed, max(seconds, default=0.0))
+
+    def numbers(name: str) -> list[int]:
+        return [int(value) for key, value in pairs if key == name and value.isdecimal()]
+
+    return Answer(
+        int(error) if error.lstrip("-").isdecimal() else 1,
+        listed,
+        float(max(numbers("last_handshake_time_sec"), default=0)),
+        sum(numbers("rx_bytes")),
+        sum(numbers("tx_bytes")),
+    )
 
 
 def _own_lines(keys: Keys, listen_port: int | None) -> Iterator[str]:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from autovpn.core.actions import Action, CreateDevice, Failed, Ready, Run
 from autovpn.core.diff import Amend
 from autovpn.core.driving import DeviceCreated, DriverEvent, Launch, Recovered, UplinkChanged
+from autovpn.core.health import Traffic
 from autovpn.core.hookenv import HookContext
 from autovpn.core.network import IPAddress, UplinkDns
 from autovpn.core.profile import Hook, Policy
@@ -26,6 +27,7 @@ from autovpn.core.snapshot import Link
 from autovpn.core.tunnel import Facts, FailureClass, TunnelPhase, TunnelState
 from autovpn.daemon.commands import Commands
 from autovpn.daemon.executors import executors
+from autovpn.daemon.health import Watched
 from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine as Parts
 from autovpn.daemon.ports import Hooks, Resolver
@@ -245,6 +247,28 @@ class Outside:
         self.dns_reconsidered += 1
 
 
+@dataclass
+class FakeProbes:
+    """What every tunnel shows of its health, as the test says it is; each check is kept with its time."""
+
+    fault: str = ""
+    received: int | None = 0
+    inflow: int = 0
+    checks: list[tuple[float, str]] = field(default_factory=list)
+    looks: list[float] = field(default_factory=list)
+
+    async def traffic(self, tunnel: Watched) -> Traffic | None:
+        self.looks.append(asyncio.get_running_loop().time())
+        if self.received is None:
+            return None
+        self.received += self.inflow
+        return Traffic(self.received, len(self.looks))
+
+    async def check(self, tunnel: Watched) -> str:
+        self.checks.append((asyncio.get_running_loop().time(), tunnel.device))
+        return self.fault
+
+
 class Daemon:
     """One daemon on a machine: started by `begin`, and ended at the latest when its block ends."""
 
@@ -255,6 +279,7 @@ class Daemon:
         self.kernel = FakeKernel(self.machine)
         self.outside = Outside()
         self.driver = FakeDriver()
+        self.probes = FakeProbes()
         self.rules = rules
         self.reading = Reading(rules)
         self._task: asyncio.Task[Any] | None = None
@@ -290,6 +315,7 @@ class Daemon:
                 resolve=self.outside.resolve,
                 resolve_gateways=self.outside.resolve_gateways,
                 run_hook=self.outside.run_hook,
+                probes=self.probes,
                 clock=asyncio.get_running_loop().time,
             ),
             self.rules,

@@ -1,0 +1,101 @@
+"""Whether a tunnel that is up still passes packets: looks at its byte counters, and checks when those stand still.
+
+Bytes that came out of the tunnel since the last look are the best check that there is, and cost nothing; only a tunnel
+that is silent is asked. One that has not shown a sign of life since it came up is asked more often, so that one that
+never passed anything is found out soon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from autovpn.core.tunnel import Failure, FailureClass, Health, HealthCheck
+
+FIRST_LOOK: Final = 2.0
+"""Seconds after a tunnel came up at which it is looked at first: its routes and DNS are made meanwhile."""
+
+EAGER: Final = 5.0
+"""The longest pause, in seconds, until the first sign of life."""
+
+STALE: Final = 180.0
+"""Seconds after which a WireGuard session is void (Reject-After-Time in the WireGuard paper, section 6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The bytes that came out of a tunnel and went into it since its device was made."""
+
+    received: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthState:
+    """How a tunnel is, as far as is known; times are monotonic seconds.
+
+    `failed` counts the failed checks since the last sign of life (`last_good`, None before the first), and `fault` is
+    what the last one found. `passed_nothing` says that nothing has come out of the tunnel since its device was made.
+    """
+
+    began: float
+    next_look: float
+    traffic: Traffic | None = None
+    last_good: float | None = None
+    failed: int = 0
+    fault: str = ""
+    passed_nothing: bool = False
+
+
+def begin(health: Health, traffic: Traffic | None, now: float) -> HealthState:
+    """Begin with a tunnel of which nothing is known but its counters: it is new, or was not watched for a while."""
+    return HealthState(now, now + min(FIRST_LOOK, health.interval), traffic)
+
+
+def looked(state: HealthState, health: Health, traffic: Traffic | None, now: float) -> tuple[HealthState, bool]:
+    """Take the counters as they are now; return whether the tunnel has to be checked."""
+    before = state.traffic
+    state = replace(state, traffic=traffic, passed_nothing=_passed_nothing(state, traffic))
+    if traffic and before and traffic.received > before.received:
+        return _well(state, health, now), False
+    if health.check is HealthCheck.HANDSHAKE and traffic and before and traffic.sent == before.sent:
+        # WireGuard shakes hands only when there is something to send: silence is no fault, nor a sign of life.
+        return replace(state, next_look=now + _pause(state, health)), False
+    return state, True
+
+
+def checked(state: HealthState, health: Health, fault: str, traffic: Traffic | None, now: float) -> HealthState:
+    """Take what a check found, in words, nothing where all was well; its own bytes are no traffic."""
+    state = replace(state, traffic=traffic, passed_nothing=_passed_nothing(state, traffic))
+    if not fault:
+        return _well(state, health, now)
+    return replace(state, failed=state.failed + 1, fault=fault, next_look=now + _pause(state, health))
+
+
+def death(state: HealthState, health: Health, now: float) -> Failure | None:
+    """Return why a tunnel counts as dead, None as long as it doesn't."""
+    if state.failed < health.fail_after:
+        return None
+    silent = now - (state.began if state.last_good is None else state.last_good)
+    checks = "1 check" if state.failed == 1 else f"{state.failed} checks"
+    words = f"{state.fault} for {silent:.0f} s ({checks})"
+    return Failure(FailureClass.LOST, words, passed_nothing=state.passed_nothing)
+
+
+def stale_handshake(age: float | None, device: str) -> str:
+    """Return what is wrong with a WireGuard tunnel that sends and hears nothing, whose last handshake is this old."""
+    if age is not None and age <= STALE:
+        return ""
+    return f"no handshake through {device}" if age is None else f"no handshake through {device} since {age:.0f} s"
+
+
+def _well(state: HealthState, health: Health, now: float) -> HealthState:
+    return replace(state, last_good=now, failed=0, fault="", next_look=now + health.interval, passed_nothing=False)
+
+
+def _pause(state: HealthState, health: Health) -> float:
+    return health.interval if state.last_good is not None else min(EAGER, health.interval)
+
+
+def _passed_nothing(state: HealthState, traffic: Traffic | None) -> bool:
+    return state.last_good is None and (traffic is None or traffic.received == 0)
