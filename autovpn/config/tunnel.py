@@ -12,10 +12,12 @@ from pydantic import BeforeValidator, Field, model_validator
 from autovpn.config.context import Context
 from autovpn.config.fields import LONGEST_DEVICE, Argument, Credential, Device, FilePath, Prefix, Table, Timeout
 from autovpn.config.files import fingerprint
+from autovpn.config.health import HealthTable, OwnCheck
 from autovpn.config.locate import KeyPath
 from autovpn.core.forwarding import missing_forwarding
+from autovpn.core.network import IPNetwork
 from autovpn.core.settings import SecretRef, Settings
-from autovpn.core.tunnel import RouteMode, RouteWish, TunnelSpec
+from autovpn.core.tunnel import Health, RouteMode, RouteWish, TunnelSpec
 
 
 class SecretTable(Table):
@@ -44,7 +46,8 @@ class SecretTable(Table):
         )
 
 
-def _no_literal(value: object) -> object:
+def no_literal(value: object) -> object:
+    """Return what says where a secret is; a secret itself is refused."""
     if isinstance(value, str):
         raise ValueError(  # noqa: TRY004  # pydantic collects ValueError
             'is a literal secret; put it into a file that only root may read, and write password = { file = "NAME" }'
@@ -63,13 +66,17 @@ class RoutesTable(Table):
 class Reading:
     """What a type of tunnel made of its own keys.
 
-    `files` are those whose content the driver needs at each start, `watched` those that the program reads by itself.
+    `files` are those whose content the driver needs at each start, `watched` those that the program reads by itself,
+    `secrets` those beside the password. `reach` are the networks that the tunnel leads to; None where only the far end
+    knows them.
     """
 
     settings: Settings
     files: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, SecretRef], ...] = ()
     mode: RouteMode = RouteMode.SPLIT
+    reach: tuple[IPNetwork, ...] | None = None
 
 
 class TunnelTable(Table):
@@ -79,12 +86,16 @@ class TunnelTable(Table):
     joins_networks: ClassVar[bool] = False
     """Whether the far end can reach networks behind this machine, and not this machine alone."""
 
+    own_check: ClassVar[OwnCheck] = ""
+    """The check of health that the type brings along."""
+
     device: Device | None = None
     routes: RoutesTable = RoutesTable()
-    password: Annotated[SecretTable | None, BeforeValidator(_no_literal)] = None
+    password: Annotated[SecretTable | None, BeforeValidator(no_literal)] = None
     mtu: Annotated[int, Field(ge=576, le=65535)] | None = None
     connect_timeout: Timeout = 30.0
     local: list[Prefix] = Field(default_factory=list)
+    health: HealthTable | None = None
 
     @abstractmethod
     def read(self, context: Context, key: KeyPath) -> Reading | None:
@@ -109,12 +120,16 @@ class TunnelTable(Table):
         password = self.password.reference(context) if self.password else None
         if password:
             context.check_secret((*key, "password"), password)
-        watched = (*reading.files, *reading.watched, *((password.file,) if password and password.file else ()))
+        for name_, secret in reading.secrets:
+            context.check_secret((*key, name_), secret)
+        secrets = [secret for _, secret in reading.secrets] + ([password] if password else [])
+        watched = (*reading.files, *reading.watched, *(secret.file for secret in secrets if secret.file))
+        device = self.device or self.default_device(name)
         return TunnelSpec(
             name=name,
             type=kind,
             settings=reading.settings,
-            device=self.device or self.default_device(name),
+            device=device,
             routes=self._routes(reading, context, key),
             password=password,
             files=reading.files,
@@ -122,6 +137,8 @@ class TunnelTable(Table):
             mtu=self.mtu,
             connect_timeout=self.connect_timeout,
             local=tuple(self.local),
+            secrets=reading.secrets,
+            health=self._health(kind, device, reading, context, (*key, "health")),
         )
 
     def _check_local(self, kind: str, context: Context, key: KeyPath) -> None:
@@ -141,3 +158,15 @@ class TunnelTable(Table):
                 (*key, "routes", "include"), "routes are listed, but the mode is 'none'", 'use mode = "split"'
             )
         return RouteWish(mode, tuple(self.routes.include))
+
+    def _health(self, kind: str, device: str, reading: Reading, context: Context, key: KeyPath) -> Health | None:
+        if self.health is None:
+            return None
+        health = self.health.read(kind, self.own_check, has_device=bool(device), context=context, key=key)
+        leads_everywhere = reading.reach is None or (self.routes.mode or reading.mode.value) == RouteMode.FULL.value
+        if health and health.address and not leads_everywhere:
+            networks = (*(reading.reach or ()), *self.routes.include)
+            if not any(health.address in network for network in networks):
+                words = f"{health.address} is in no network that this tunnel leads to, so nothing may ever answer"
+                context.note((*key, "address"), words, "name an address behind the tunnel")
+        return health

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, ClassVar, Literal
 from zlib import crc32
 
@@ -10,6 +11,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from autovpn.config.context import Context
 from autovpn.config.fields import Address, FilePath, InterfaceAddress, Table, text
+from autovpn.config.health import OwnCheck
 from autovpn.config.locate import KeyPath
 from autovpn.config.report import quoted
 from autovpn.config.ssh_config import Destination, destination
@@ -71,6 +73,7 @@ class OpensshTunnel(TunnelTable):
     """The keys of an OpenSSH tunnel."""
 
     programs: ClassVar[tuple[str, ...]] = ("ssh",)
+    own_check: ClassVar[OwnCheck] = "dpd"
 
     type: Literal["openssh"]
     host: Word
@@ -145,4 +148,5 @@ class OpensshTunnel(TunnelTable):
             settings,
             watched=tuple(path for path in (identity, known_hosts, config) if path),
             mode=RouteMode.SPLIT if self.address else RouteMode.NONE,
+            reach=tuple(ip_network(end) for end in (self.address and self.address.network, self.peer) if end),
         )

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from autovpn.config.context import Context
 from autovpn.config.fields import FilePath
+from autovpn.config.health import OwnCheck
 from autovpn.config.locate import KeyPath
 from autovpn.config.report import quoted
 from autovpn.config.tunnel import Reading, TunnelTable
@@ -22,6 +23,7 @@ class VpncTunnel(TunnelTable):
     """The keys of a vpnc tunnel."""
 
     programs: ClassVar[tuple[str, ...]] = ("vpnc",)
+    own_check: ClassVar[OwnCheck] = "dpd"
 
     type: Literal["vpnc"]
     config: FilePath

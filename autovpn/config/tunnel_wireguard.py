@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from autovpn.config import wgquick
 from autovpn.config.context import Context
 from autovpn.config.fields import FilePath
+from autovpn.config.health import OwnCheck
 from autovpn.config.locate import KeyPath
 from autovpn.config.packages import how_to_install
 from autovpn.config.tunnel import Reading, TunnelTable
@@ -19,6 +20,7 @@ class WireguardTunnel(TunnelTable):
     """The keys of a WireGuard tunnel."""
 
     joins_networks: ClassVar[bool] = True
+    own_check: ClassVar[OwnCheck] = "handshake"
 
     type: Literal["wireguard"]
     config: FilePath
@@ -37,7 +39,8 @@ class WireguardTunnel(TunnelTable):
             context.report.note(f"{show_text(path)}:{remark.line}", remark.text)
         if self.password:
             context.refuse((*key, "password"), "a WireGuard tunnel has no password", "its keys are in its file")
-        return Reading(found.settings, files=(path,), mode=_mode(found.settings))
+        reach = tuple(prefix for peer in found.settings.peers for prefix in peer.allowed_ips)
+        return Reading(found.settings, files=(path,), mode=_mode(found.settings), reach=reach)
 
 
 def _mode(settings: WireguardSettings) -> RouteMode:

@@ -56,7 +56,8 @@ class TunnelSpec:
 
     `files` are read at each start; `fingerprint` tells their versions apart (inode, size and time of change, never
     their content), so that a changed secret replaces the tunnel. `connect_timeout` is in seconds. `local` are
-    the networks behind this machine that the far end reaches through the tunnel.
+    the networks behind this machine that the far end reaches through the tunnel. `secrets` are those beside the
+    password, by a name that its driver knows.
     """
 
     name: str
@@ -71,6 +72,7 @@ class TunnelSpec:
     connect_timeout: float = 30.0
     local: tuple[IPNetwork, ...] = ()
     health: Health | None = None
+    secrets: tuple[tuple[str, SecretRef], ...] = ()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from autovpn.core.actions import Failed, LookAgainAt, Run
 from autovpn.core.driving import DriverEvent, Exited, Launch, Line, Step, Tick
-from autovpn.core.tunnel import FailureClass
+from autovpn.core.tunnel import FailureClass, Health, HealthCheck
 
 ENVIRONMENT = (("LC_ALL", "C"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
 """What programs get: no variable of ours, and messages in the language that the tables below are written in."""
@@ -59,6 +59,12 @@ class EndsAlone:
     def farewell(self, launch: Launch) -> tuple[Run, ...]:  # noqa: ARG002 (the protocol's)
         """Have nothing to be run."""
         return ()
+
+
+def detection_in(launch: Launch) -> Health | None:
+    """Return the health of a tunnel whose program is to find out by itself that its peer is dead."""
+    health = launch.spec.health
+    return health if health and health.check is HealthCheck.DPD else None
 
 
 def give_up(attempt: AnyAttempt, kind: FailureClass, words: str) -> Step[AnyAttempt]:

@@ -23,6 +23,7 @@ from autovpn.tunnels.attempt import (
     Stage,
     Telltales,
     at_its_end,
+    detection_in,
     device_lost,
     ended,
     give_up,
@@ -35,6 +36,10 @@ DEFAULT_PORT = 22
 KNOWN_HOSTS = "/root/.ssh/known_hosts"
 LONGEST_CONTROL_SOCKET = 107 - 17
 """Bytes of a socket's path (unix(7)), less the random ending under which ssh makes it before it renames it."""
+
+ALIVE_INTERVAL, ALIVE_COUNT = 5, 3
+"""ssh's own detection of a dead peer, unless the profile says otherwise: a question after so many seconds of silence,
+and the end after so many that got no answer."""
 
 ANSWER_PATIENCE = 3.0
 """How long to wait for the server's word on the tunnel before asking the control socket instead, in seconds: an ssh
@@ -191,6 +196,7 @@ def _argv(launch: Launch) -> tuple[str, ...]:
     # The key is looked up under the name that ssh would have used, with the port as known_hosts spells it (sshd(8)).
     name = settings.endpoint_host or settings.host
     alias = name if settings.port == DEFAULT_PORT else f"[{name}]:{settings.port}"
+    health = detection_in(launch)
     options = {
         "BatchMode": "yes",
         "ConnectTimeout": str(max(1, int(launch.spec.connect_timeout) - 1)),  # its words are better than ours
@@ -205,8 +211,8 @@ def _argv(launch: Launch) -> tuple[str, ...]:
         "HostName": str(launch.endpoints[0].address),
         "LocalCommand": _local_command(launch),
         "PermitLocalCommand": "yes",
-        "ServerAliveCountMax": "3",
-        "ServerAliveInterval": "5",
+        "ServerAliveCountMax": str(health.fail_after if health else ALIVE_COUNT),
+        "ServerAliveInterval": str(round(health.interval) if health else ALIVE_INTERVAL),
         "StrictHostKeyChecking": "yes",
         "TCPKeepAlive": "no",
         "UpdateHostKeys": "no",

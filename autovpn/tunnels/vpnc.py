@@ -14,7 +14,7 @@ from autovpn.core.actions import LookAgainAt, Ready, Spawn
 from autovpn.core.driving import DriverEvent, Exited, Launch, Line, LinkVanished, Recovered, Report, Step, Tick
 from autovpn.core.secret import Secret
 from autovpn.core.settings import VpncSettings
-from autovpn.core.tunnel import Facts, FailureClass
+from autovpn.core.tunnel import Facts, FailureClass, Health
 from autovpn.core.vpncfile import GATEWAY, NAT_MODE, OWNED, PASSWORDS, key_in
 from autovpn.tunnels import pushed
 from autovpn.tunnels.attempt import (
@@ -24,6 +24,7 @@ from autovpn.tunnels.attempt import (
     Stage,
     Telltales,
     at_its_end,
+    detection_in,
     device_lost,
     ended,
     give_up,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 OVERHEAD = 88
 """Bytes of IPv4, UDP, ESP, padding and check value around a packet; vpnc-script's MTU of 1412 comes from the same."""
 
+DEAD_PEER = "DPD idle timeout (our side)"
 DEAD_PEER_AFTER = 20
 """Seconds of silence before vpnc asks whether the gateway still lives, unless the user's file says otherwise: its own
 300 let a dead tunnel stand for many minutes."""
@@ -124,11 +126,13 @@ def configuration(launch: Launch) -> Secret:
     content = _content(launch)
     lines = [f"{key}{value}".encode() for key, value in ours.items()]
     replaced: tuple[str, ...] = (GATEWAY, NAT_MODE, *OWNED)
+    if health := detection_in(launch):
+        lines.append(f"{DEAD_PEER} {_dead_peer_after(health)}".encode())
     if launch.password is not None:
         lines.append(b"Xauth password " + _first_line(launch.password))
         replaced += PASSWORDS
     lines += [line for line in content.split(b"\n") if not key_in(line.decode("latin-1"), replaced)]
-    lines.append(f"DPD idle timeout (our side) {DEAD_PEER_AFTER}".encode())
+    lines.append(f"{DEAD_PEER} {DEAD_PEER_AFTER}".encode())
     return Secret(b"\n".join(lines) + b"\n")
 
 
@@ -192,6 +196,11 @@ def _settings(launch: Launch) -> VpncSettings:
     if not isinstance(launch.spec.settings, VpncSettings):
         raise TypeError(f"tunnel {launch.spec.name} is not of type vpnc")
     return launch.spec.settings
+
+
+def _dead_peer_after(health: Health) -> int:
+    """Return the silence, in whole seconds, that vpnc can be told to wait for (config.c: 10 to 86400)."""
+    return min(max(round(health.interval), 10), 86_400)
 
 
 def _content(launch: Launch) -> bytes:

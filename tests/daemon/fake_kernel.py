@@ -256,6 +256,7 @@ class FakeProbes:
     inflow: int = 0
     checks: list[tuple[float, str]] = field(default_factory=list)
     looks: list[float] = field(default_factory=list)
+    raising: Exception | None = None
 
     async def traffic(self, tunnel: Watched) -> Traffic | None:
         self.looks.append(asyncio.get_running_loop().time())
@@ -265,6 +266,8 @@ class FakeProbes:
         return Traffic(self.received, len(self.looks))
 
     async def check(self, tunnel: Watched) -> str:
+        if self.raising:
+            raise self.raising
         self.checks.append((asyncio.get_running_loop().time(), tunnel.device))
         return self.fault
 

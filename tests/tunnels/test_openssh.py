@@ -14,7 +14,7 @@ from autovpn.core.actions import Failed, LookAgainAt, Ready, Run, Spawn
 from autovpn.core.driving import Exited, Line, LinkVanished, Ran, Recovered, Report, Tick
 from autovpn.core.secret import Secret
 from autovpn.core.settings import SshForward
-from autovpn.core.tunnel import Facts, FailureClass
+from autovpn.core.tunnel import Facts, FailureClass, Health, HealthCheck
 from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, Play, launch, only, recovered, transcript
 
 DEVICE = DEVICES["openssh"]
@@ -243,3 +243,18 @@ def test_the_notifier_survives_the_shell_and_the_percent_signs_of_ssh() -> None:
     *assignments, run, python, isolated, script = shlex.split(command)
     assert assignments == ["reason=connect", f"TUNDEV={DEVICE}"]
     assert (run, python, isolated, script) == ("exec", "/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py")
+
+
+@pytest.mark.parametrize(
+    ("health", "interval", "count"),
+    [
+        (None, "5", "3"),
+        (Health(HealthCheck.DPD, interval=20.0, fail_after=2), "20", "2"),
+        (Health(HealthCheck.PING, interval=20.0, fail_after=2), "5", "3"),
+    ],
+)
+def test_ssh_detects_a_dead_peer_as_the_profile_says(health: Health | None, interval: str, count: str) -> None:
+    plain = launch("openssh")
+    spawn = only(Spawn, Play(replace(plain, spec=replace(plain.spec, health=health))).start().actions)
+    assert f"ServerAliveInterval={interval}" in spawn.argv
+    assert f"ServerAliveCountMax={count}" in spawn.argv

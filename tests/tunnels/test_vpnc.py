@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from autovpn.core.actions import Failed, LookAgainAt, Ready, Spawn
 from autovpn.core.driving import Exited, LinkVanished, Recovered, Report, Tick
 from autovpn.core.secret import Secret
-from autovpn.core.tunnel import Facts, FailureClass
+from autovpn.core.tunnel import Facts, FailureClass, Health, HealthCheck
 from autovpn.tunnels.vpnc import configuration, facts_of
 from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, Play, launch, only, recovered, transcript
 
@@ -164,6 +165,16 @@ def test_what_is_missing_is_said_before_anything_starts(changes: dict[str, objec
     (failed,) = Play(launch("vpnc", **changes)).start().actions
     assert isinstance(failed, Failed)
     assert failed.kind is kind
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [(30.0, "30"), (2.0, "10"), (1e6, "86400")])
+def test_the_profile_s_detection_of_a_dead_peer_takes_the_place_of_the_file_s(interval: float, seconds: str) -> None:
+    key = "DPD idle timeout (our side) "
+    files = {"/etc/vpnc/office.conf": Secret(f"{key}300\n".encode())}
+    health = Health(HealthCheck.DPD, interval=interval)
+    first = launch("vpnc", files=files)
+    text = configuration(replace(first, spec=replace(first.spec, health=health))).reveal().decode()
+    assert value_of(text, key) == seconds
 
 
 # -- what a hostile server says
