@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from typing import TYPE_CHECKING
+
+from autovpn.system.procfs import facts_of
 
 if TYPE_CHECKING:
     from autovpn.system.process import Process
@@ -25,8 +26,9 @@ def is_of_session(connection: socket.socket, leader: Process) -> bool:
 
 
 def in_session(pid: int, leader: Process) -> bool:
-    """Report whether a process, if there still is one of this number, belongs to the leader's session."""
-    try:
-        return os.getsid(pid) == leader.pid
-    except (ProcessLookupError, PermissionError):
-        return False
+    """Report whether a process, if there still is one of this number, belongs to the leader's session.
+
+    So does one that the leader has started in a session of its own, as pppd does with its scripts.
+    """
+    facts = facts_of(pid)
+    return facts is not None and leader.pid in (facts.session, facts.parent)

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 OVERHEAD = 64
 """Bytes of IPv4, enhanced GRE (RFC 2637), PPP and MPPE around a packet, with room to spare."""
 
-MTU = 1400
+MRU = 1400
 """What Windows servers take at most; pppd tells nobody what the server asked for, so ours must not be larger."""
+
+MPPE_PAD = 4
+"""Bytes by which MPPE makes a packet longer; pppd takes them off the MTU (ccp.c)."""
 
 LONGEST_PASSWORD = 255
 """MAXSECRETLEN in pppd.h, less the NUL: passwordfd.so cuts the rest off without a word."""
@@ -131,7 +134,7 @@ def ipparam(launch: Launch) -> str:
 
 def mtu(launch: Launch) -> int:
     """Return the tunnel's MTU in bytes."""
-    return launch.spec.mtu or min(MTU, launch.uplink.mtu - OVERHEAD)
+    return launch.spec.mtu or min(MRU, launch.uplink.mtu - OVERHEAD) - MPPE_PAD
 
 
 def command(launch: Launch, settings: PptpSettings, server: str) -> tuple[str, ...]:
@@ -151,8 +154,8 @@ def command(launch: Launch, settings: PptpSettings, server: str) -> tuple[str, .
         "lcp-echo-failure": str(failures),
         "ifname": launch.spec.device,
         "ipparam": ipparam(launch),
-        "mtu": str(mtu(launch)),
-        "mru": str(mtu(launch)),
+        "mtu": str(mtu(launch) + MPPE_PAD),
+        "mru": str(mtu(launch) + MPPE_PAD),
         "logfd": "2",
         "ip-up-script": f"{launch.directory}/{SCRIPT}",
         "ip-down-script": f"{launch.directory}/ip-down",  # there is none, which is fine with pppd

@@ -97,6 +97,14 @@ async def test_a_script_is_a_child_of_the_program_and_may_be_started_through_a_s
     assert await leader.wait() == 9
 
 
+async def test_a_script_that_its_program_puts_in_a_session_of_its_own_is_heard(ear: Ear) -> None:
+    """As pppd does with all of its scripts."""
+    leader = await ear.start("sh", "-c", f"setsid {' '.join(NOTIFIER)}; exit 9", reason="connect")
+    ear.notifier.belongs_to(leader)
+    assert (await ear.next())["reason"] == "connect"
+    assert await leader.wait() == 9
+
+
 async def test_a_script_that_calls_before_its_program_is_known_waits(ear: Ear) -> None:
     leader = await ear.start(*NOTIFIER, reason="pre-init")
     await ear.called()
