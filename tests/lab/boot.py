@@ -72,7 +72,7 @@ class Guest:
         self.failed_boots = 0
         self.boot_seconds: float | None = None
         self.status: int | None = None
-        self._started = time.monotonic()
+        self._started = self._heard = time.monotonic()
         self.seconds: float | None = None
         self.last_words = ""
         self._start()
@@ -86,7 +86,7 @@ class Guest:
                 case None:
                     break
                 case {"begun": _}:
-                    self.boot_seconds = time.monotonic() - self._started
+                    self.boot_seconds = self._heard - self._started
                 case {"ended": status}:
                     self.status = status
                 case message:
@@ -98,7 +98,7 @@ class Guest:
         if self.seconds is not None:
             return
         self._stop()
-        self.seconds = time.monotonic() - self._started
+        self.seconds = self._heard - self._started
         logs = [self._folder / name for name in ("output", "console", "qemu", "virtiofsd")]
         texts = [(log.name, log.read_text(errors="replace")[-8000:].strip()) for log in logs if log.exists()]
         self.last_words = "\n".join(f"--- {name}\n{text}" for name, text in texts if text)
@@ -107,7 +107,7 @@ class Guest:
     # -- the machine
 
     def _start(self) -> None:
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
         self._files = self._share_files()
         with (self._folder / "qemu").open("wb") as log:
             # Its input is never written to, but while it is open the guest has somebody to report to.
@@ -163,17 +163,17 @@ class Guest:
         return (QEMU, "-nodefaults", "-no-user-config", "-no-reboot", *words)
 
     @staticmethod
-    def _listen(machine: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    def _listen(machine: subprocess.Popen[bytes], lines: queue.SimpleQueue[tuple[float, bytes]]) -> None:
         assert machine.stdout is not None
         for line in machine.stdout:
-            lines.put(line)
-        lines.put(b"")
+            lines.put((time.monotonic(), line))
+        lines.put((time.monotonic(), b""))
 
     def _next(self) -> dict[str, Any] | None:
         """Return the next message; None: the machine has ended, or says nothing any more."""
         patience = BOOT_DEADLINE if self.boot_seconds is None else SILENCE
         with suppress(queue.Empty):
-            line = self._lines.get(timeout=patience)
+            self._heard, line = self._lines.get(timeout=patience)
             if line.endswith(b"\n"):
                 message: dict[str, Any] = json.loads(line)
                 return message

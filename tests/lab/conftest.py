@@ -46,7 +46,7 @@ PYTEST = (
     "-ptests.lab.guest",
     "-ofilterwarnings=error",
     f"-otimeout={CASE_DEADLINE}",
-    "--verbose",
+    "-vv",  # differences are told whole
 )
 
 

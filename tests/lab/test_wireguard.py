@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.netns.servers import Wireguard
+from tests.lab.wireguard import KernelWireguard
 from tests.netns.test_main_job import moments, office_profile
 from tests.netns.world import OFFICE, wait_until
 
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 
     from tests.lab.laptop import EmulatedLaptop
     from tests.netns.world import World
-
-
-class KernelWireguard(Wireguard):
-    """The server, in the kernel too."""
-
-    def make_device(self) -> None:
-        self.gateway.run("ip", "link", "add", self.device, "type", "wireguard")
 
 
 @pytest.fixture(scope="module")
