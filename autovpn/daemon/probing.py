@@ -40,6 +40,7 @@ class TunnelProbes:
     async def check(self, tunnel: Watched) -> str:
         """Check the tunnel once; return what is wrong."""
         health = tunnel.health
+        patience = min(health.interval, probes.PATIENCE)
         if health.check is HealthCheck.HANDSHAKE:
             status = await self._wireguard(tunnel.device)
             return stale_handshake(status.age, tunnel.device) if status else f"{tunnel.device} tells nothing of itself"
@@ -49,8 +50,8 @@ class TunnelProbes:
         if health.address is None:
             return f"the check {health.check.value} has no address"
         if health.check is HealthCheck.TCP:
-            return await probes.connect(health.address, health.port or 0, tunnel.device)
-        return await probes.ping(health.address, tunnel.device)
+            return await probes.connect(health.address, health.port or 0, tunnel.device, patience)
+        return await probes.ping(health.address, tunnel.device, patience)
 
     async def _wireguard(self, device: str) -> WireguardStatus | None:
         """Ask the kernel, else wireguard-go."""
