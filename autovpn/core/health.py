@@ -8,15 +8,19 @@ never passed anything is found out soon.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Final
 
-from autovpn.core.tunnel import Failure, FailureClass, Health, HealthCheck
+from autovpn.core.tunnel import Facts, Failure, FailureClass, Health, HealthCheck
 
 FIRST_LOOK: Final = 2.0
 """Seconds after a tunnel came up at which it is looked at first: its routes and DNS are made meanwhile."""
 
 EAGER: Final = 5.0
 """The longest pause, in seconds, until the first sign of life."""
+
+TRIAL_INTERVAL: Final = 3.0
+"""Seconds from one question to the next while a form of the tunnel's packets is tried, and for its answer."""
 
 STALE: Final = 180.0
 """Seconds after which a WireGuard session is void (Reject-After-Time in the WireGuard paper, section 6.1)."""
@@ -45,6 +49,16 @@ class HealthState:
     failed: int = 0
     fault: str = ""
     passed_nothing: bool = False
+
+
+def trial_of(facts: Facts) -> Health | None:
+    """Return how to find out whether a form of the tunnel's packets passes anything, where the profile doesn't say.
+
+    The DNS server that was pushed is the one machine behind the tunnel that is known, and that has to answer.
+    """
+    if not facts.on_trial or not facts.dns:
+        return None
+    return Health(HealthCheck.DNS, ip_address(facts.dns[0]), interval=TRIAL_INTERVAL)
 
 
 def begin(health: Health, traffic: Traffic | None, now: float) -> HealthState:
@@ -80,6 +94,11 @@ def death(state: HealthState, health: Health, now: float) -> Failure | None:
     checks = "1 check" if state.failed == 1 else f"{state.failed} checks"
     words = f"{state.fault} for {silent:.0f} s ({checks})"
     return Failure(FailureClass.LOST, words, passed_nothing=state.passed_nothing)
+
+
+def has_stood_trial(state: HealthState) -> bool:
+    """Report whether a tunnel on trial has passed something, or nobody counts what it passes."""
+    return state.last_good is not None or state.traffic is None or state.traffic.received > 0
 
 
 def stale_handshake(age: float | None, device: str) -> str:

@@ -33,6 +33,7 @@ class HealthCheck(Enum):
     PING = "ping"
     TCP = "tcp"
     COMMAND = "command"
+    DNS = "dns"  # no word of a profile's: what a tunnel is asked that is on trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Facts:
 
     `device` is None for a tunnel without a device (port forwards); `overhead` is in bytes per packet; `form` says which
     of several forms the tunnel's own packets have ("ESP in UDP") and why; `refused` what of the far end's words was
-    not taken, in sentences.
+    not taken, in sentences. `on_trial` says that its packets can have another form, should this one pass nothing.
     """
 
     device: str | None = None
@@ -114,6 +115,7 @@ class Facts:
     banner: str = ""
     form: str = ""
     refused: tuple[str, ...] = ()
+    on_trial: bool = False
 
 
 class FailureClass(Enum):

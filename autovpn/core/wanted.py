@@ -181,7 +181,8 @@ class _Builder:
             return []
         has_ipv4 = any(isinstance(address, IPv4Interface) for address in facts.addresses)
         has_ipv6 = any(isinstance(address, IPv6Interface) for address in facts.addresses)
-        mtu = spec.mtu or facts.mtu or tunnel_mtu(self.link.mtu, facts.overhead, has_v6=has_ipv6)
+        fitting = tunnel_mtu(self.link.mtu, facts.overhead, has_v6=has_ipv6)
+        mtu = spec.mtu or min(facts.mtu or fitting, fitting)
         address = AddressValue(facts.device, facts.addresses, facts.peer, mtu)
         steps = [self._step(StepKind.ADDRESS, spec.name, address)]
         if spec.routes.mode is not RouteMode.NONE:

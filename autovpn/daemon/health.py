@@ -10,10 +10,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from typing import Protocol
 
 from autovpn.core.decide import Decision
-from autovpn.core.health import HealthState, Traffic, begin, checked, death, looked
+from autovpn.core.health import HealthState, Traffic, begin, checked, death, has_stood_trial, looked, trial_of
 from autovpn.core.profile import Policy
 from autovpn.core.snapshot import Snapshot
 from autovpn.core.supervise import Broke, TunnelEvent
@@ -28,13 +28,17 @@ Tell = Callable[[TunnelKey, str, int, TunnelEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One attempt of a tunnel that is up, and how it is to be checked; `device` is empty where it has none."""
+    """One attempt of a tunnel that is up, and how it is to be checked; `device` is empty where it has none.
+
+    One that is `on_trial` is watched until something has come out of it, and no longer.
+    """
 
     key: TunnelKey
     instance: str
     attempt: int
     health: Health
     device: str = ""
+    on_trial: bool = False
 
 
 class Probes(Protocol):
@@ -90,6 +94,8 @@ class Healths:
         health = tunnel.health
         state = begin(health, await self._probes.traffic(tunnel), self._clock())
         while (failure := death(state, health, self._clock())) is None:
+            if tunnel.on_trial and has_stood_trial(state):
+                return
             self._states[tunnel.key] = state
             await asyncio.sleep(state.next_look - self._clock())
             state, is_doubtful = looked(state, health, await self._probes.traffic(tunnel), self._clock())
@@ -102,7 +108,7 @@ class Healths:
 
 
 def watched(decision: Decision, snapshot: Snapshot, policy: Policy) -> list[Watched]:
-    """Return the tunnels that are to be watched: up, not lingering, and with a check that is ours to make."""
+    """Return the tunnels that are to be watched: up, not lingering, with a check that is ours to make, or on trial."""
     found = []
     for activation in decision.activations:
         profile = policy.profile(activation.profile)
@@ -110,11 +116,10 @@ def watched(decision: Decision, snapshot: Snapshot, policy: Policy) -> list[Watc
             continue
         spec = current_tunnel(activation, profile, snapshot.tunnels)
         state = snapshot.tunnels.get((profile.name, spec.name)) if spec else None
-        if spec and state and state.facts and state.phase is TunnelPhase.UP and _is_ours(spec.health):
-            key = (profile.name, spec.name)
-            found.append(Watched(key, state.instance, state.attempt, spec.health, state.facts.device or ""))
+        if spec is None or state is None or state.facts is None or state.phase is not TunnelPhase.UP:
+            continue
+        own = spec.health if spec.health and spec.health.check is not HealthCheck.DPD else None
+        if health := own or trial_of(state.facts):
+            key, device = (profile.name, spec.name), state.facts.device or ""
+            found.append(Watched(key, state.instance, state.attempt, health, device, on_trial=own is None))
     return found
-
-
-def _is_ours(health: Health | None) -> TypeGuard[Health]:
-    return health is not None and health.check is not HealthCheck.DPD

@@ -51,6 +51,8 @@ class TunnelProbes:
             return f"the check {health.check.value} has no address"
         if health.check is HealthCheck.TCP:
             return await probes.connect(health.address, health.port or 0, tunnel.device, patience)
+        if health.check is HealthCheck.DNS:
+            return await probes.ask(health.address, tunnel.device, patience)
         return await probes.ping(health.address, tunnel.device, patience)
 
     async def _wireguard(self, device: str) -> WireguardStatus | None:

@@ -35,3 +35,5 @@ def describe_check(health: Health) -> str:
             return f"connection to {health.address} port {health.port}"
         case HealthCheck.COMMAND:
             return f"command {health.command[0]}"
+        case HealthCheck.DNS:
+            return f"question to the DNS server {health.address}"

@@ -26,6 +26,8 @@ PATIENCE: Final = 5.0
 _AGAIN: Final = 1.0
 _ECHO: Final = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence number (RFC 792, RFC 4443)
 _LARGEST: Final = 4096
+_DNS_PORT: Final = 53
+_ROOT: Final = bytes.fromhex("a17e 0100 0001 0000 0000 0000 00 0002 0001")  # RFC 1035: a query for NS of the root
 _WORDS: Final = 200
 _ICMP_FILTER: Final = 1  # linux/icmp.h; level SOL_RAW
 _SOL_RAW: Final = 255
@@ -58,6 +60,24 @@ async def connect(address: IPAddress, port: int, device: str, patience: float = 
         return fault
     except OSError as error:
         return "" if error.errno == errno.ECONNREFUSED else f"{fault}: {error.strerror}"
+    return ""
+
+
+async def ask(address: IPAddress, device: str, patience: float = PATIENCE) -> str:
+    """Ask a DNS server for the root's servers; whatever it says is an answer, and so is a refusal on the way."""
+    fault = f"no answer from the DNS server {address} through {device}"
+    loop = asyncio.get_running_loop()
+    try:
+        with _bound(address, socket.SOCK_DGRAM, 0, device) as udp:
+            udp.connect((str(address), _DNS_PORT))
+            async with asyncio.timeout(patience):
+                await loop.sock_sendall(udp, _ROOT)
+                with suppress(OSError):
+                    await loop.sock_recv(udp, _LARGEST)
+    except TimeoutError:
+        return fault
+    except OSError as error:
+        return f"{fault}: {error.strerror}"
     return ""
 
 

@@ -153,12 +153,14 @@ def facts_of(values: Mapping[str, str], launch: Launch) -> Facts | None:
         mtu=values.get("INTERNAL_IP4_MTU"),
         banner=values.get("CISCO_BANNER"),
     )
+    form = form_of(launch)
     return replace(
         accepted(offer, launch),
         device=pushed.device(values.get("TUNDEV")) or launch.spec.device,
         addresses=(address,),
         overhead=OVERHEAD,
-        form=form_of(launch).words,
+        form=form.words,
+        on_trial=not form.is_last,
     )
 
 

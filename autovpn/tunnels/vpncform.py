@@ -24,10 +24,14 @@ _NOT_TRIED: Final = {"none": "plain ESP"}
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One form: its `mode` as vpnc calls it, and words that say what it is and why it is this one."""
+    """One form: its `mode` as vpnc calls it, and words that say what it is and why it is this one.
+
+    `is_last` says that there is none left that was not tried.
+    """
 
     mode: str
     words: str
+    is_last: bool
 
 
 def form_for(content: bytes, fruitless: int) -> Form:
@@ -38,7 +42,8 @@ def form_for(content: bytes, fruitless: int) -> Form:
     mode = modes[fruitless % len(modes)]
     meaning = (FORMS | _NOT_TRIED).get(mode)
     words = f"{shown(mode)} ({meaning})" if meaning else shown(mode)
-    return Form(mode, f"{words}: {_why(modes[:fruitless], asked=asked is not None, all_tried=fruitless >= len(modes))}")
+    why = _why(modes[:fruitless], asked=asked is not None, all_tried=fruitless >= len(modes))
+    return Form(mode, f"{words}: {why}", is_last=fruitless >= len(modes) - 1)
 
 
 def _why(before: tuple[str, ...], *, asked: bool, all_tried: bool) -> str:

@@ -18,10 +18,12 @@ from autovpn.core.health import (
     begin,
     checked,
     death,
+    has_stood_trial,
     looked,
     stale_handshake,
+    trial_of,
 )
-from autovpn.core.tunnel import Failure, FailureClass, Health, HealthCheck
+from autovpn.core.tunnel import Facts, Failure, FailureClass, Health, HealthCheck
 
 PING = Health(HealthCheck.PING, ip_address("10.20.0.2"))
 SHAKE = Health(HealthCheck.HANDSHAKE)
@@ -132,6 +134,28 @@ def test_wireguard_that_has_nothing_to_send_is_neither_well_nor_ill() -> None:
 )
 def test_a_handshake_is_stale_once_its_keys_are_void(age: float | None, fault: str) -> None:
     assert stale_handshake(age, "wg0") == fault
+
+
+@pytest.mark.parametrize(
+    ("facts", "address"),
+    [
+        (Facts(dns=("10.20.0.53", "10.20.0.54"), on_trial=True), "10.20.0.53"),
+        (Facts(dns=("10.20.0.53",)), None),
+        (Facts(on_trial=True), None),
+    ],
+)
+def test_a_form_is_tried_on_the_dns_server_that_was_pushed(facts: Facts, address: str | None) -> None:
+    trial = trial_of(facts)
+    assert (trial and trial.address) == (address and ip_address(address))
+
+
+@pytest.mark.parametrize(("traffic", "is_over"), [(Traffic(0, 500), False), (Traffic(1, 0), True), (None, True)])
+def test_a_trial_is_over_once_anything_came_through_or_where_nobody_counts(
+    traffic: Traffic | None, is_over: bool
+) -> None:
+    state = begin(PING, traffic, START)
+    assert has_stood_trial(state) is is_over
+    assert has_stood_trial(replace(state, last_good=START))
 
 
 @given(HEALTHS, st.integers(1, 50))

@@ -186,8 +186,10 @@ def test_the_profile_says_its_dns_else_the_tunnel_does(
         assert value.wish.whole_file == dns.file_text
 
 
-@pytest.mark.parametrize(("spec_mtu", "pushed", "mtu"), [(1300, 1400, 1300), (None, 1400, 1400), (None, None, 1420)])
-def test_the_mtu_is_the_users_else_the_tunnels_else_the_uplinks_less_the_overhead(
+@pytest.mark.parametrize(
+    ("spec_mtu", "pushed", "mtu"), [(1300, 1400, 1300), (None, 1400, 1400), (None, None, 1420), (None, 9000, 1420)]
+)
+def test_the_mtu_is_the_users_else_the_tunnels_as_far_as_it_fits_into_the_uplinks_less_the_overhead(
     spec_mtu: int | None, pushed: int | None, mtu: int
 ) -> None:
     rules = policy(replace(CAMPUS, tunnels=(replace(CAMPUS.tunnels[0], mtu=spec_mtu),)))

@@ -16,7 +16,7 @@ from autovpn.core.supervise import STEADY
 from autovpn.core.tunnel import Health, HealthCheck, TunnelPhase, TunnelSpec
 from tests.core.builders import connect, gone, on, policy, wifi
 from tests.daemon import fake_kernel
-from tests.daemon.fake_kernel import NO_ANSWER, START, Daemon, Story
+from tests.daemon.fake_kernel import FACTS, NO_ANSWER, START, Daemon, Story
 
 PING = Health(HealthCheck.PING, ip_address("10.20.0.2"), interval=30.0, fail_after=3)
 FAULT = "no answer from 10.20.0.2 through vpn-office"
@@ -170,6 +170,49 @@ def test_a_reload_of_health_alone_holds_at_once_and_restarts_nothing(tmp_path: P
         assert len(daemon.driver.launches) == 1
 
     play(tmp_path, story)
+
+
+class TestTrial:
+    """A tunnel whose packets may need another form is watched until something comes out of it, without any health."""
+
+    @staticmethod
+    def play(folder: Path, story: Story) -> None:
+        async def on_trial(daemon: Daemon) -> None:
+            daemon.driver.facts = replace(FACTS, dns=("10.8.0.1",), on_trial=True)
+            await story(daemon)
+
+        play(folder, on_trial, None)
+
+    def test_one_that_passes_nothing_is_made_anew_and_its_driver_told(self, tmp_path: Path) -> None:
+        async def story(daemon: Daemon) -> None:
+            daemon.probes.fault = FAULT
+            await up(daemon)
+            await daemon.until(lambda: len(daemon.driver.launches) == 2)
+            assert daemon.driver.launches[1].fruitless == 1
+
+        self.play(tmp_path, story)
+
+    def test_one_that_answers_is_watched_no_more(self, tmp_path: Path) -> None:
+        async def story(daemon: Daemon) -> None:
+            await up(daemon)
+            await asyncio.sleep(600)
+            assert len(daemon.probes.checks) == 1
+
+        self.play(tmp_path, story)
+
+    @pytest.mark.parametrize("received", [None, 84])
+    def test_one_that_has_passed_something_or_counts_nothing_is_not_even_asked(
+        self, tmp_path: Path, received: int | None
+    ) -> None:
+        async def story(daemon: Daemon) -> None:
+            daemon.probes.received = received
+            daemon.probes.fault = FAULT
+            await up(daemon)
+            await asyncio.sleep(600)
+            assert daemon.probes.checks == []
+            assert daemon.phase() is TunnelPhase.UP
+
+        self.play(tmp_path, story)
 
 
 def test_a_tunnel_that_ends_by_itself_is_watched_no_more(tmp_path: Path) -> None:

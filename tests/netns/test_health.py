@@ -63,15 +63,28 @@ def test_a_vpnc_whose_server_deleted_only_the_child_sa_is_made_anew(laptop: Lapt
     leaves_nothing(laptop, before)
 
 
-@pytest.mark.parametrize("mode", ["none", "cisco-udp"])
-def test_a_vpnc_that_connects_and_passes_nothing_takes_its_next_form_and_says_so(laptop: Laptop, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "health", "words"),
+    [
+        ("none", PING, f"no answer from {OFFICE} through vpn-first"),
+        ("cisco-udp", "", "no answer from the DNS server 10.20.0.53 through vpn-first"),
+    ],
+)
+def test_a_vpnc_that_connects_and_passes_nothing_takes_its_next_form_and_says_so(
+    laptop: Laptop, mode: str, health: str, words: str
+) -> None:
+    """It is found by the health that the profile has, and without any by asking the DNS server that was pushed."""
     server = Charon(laptop.world)
     text = server.config.read_text()
     server.config.write_text(text.replace("NAT Traversal Mode force-natt", f"NAT Traversal Mode {mode}"))
-    profile(laptop, first(server, PING))
+    profile(laptop, first(server, health))
     laptop.start()
 
-    made_anew(laptop, f"no answer from {OFFICE} through vpn-first")
+    assert laptop.daemon
+    wait_until(lambda: started(laptop, "first") > 1, "another attempt", PATIENCE)
+    wait_until(lambda: laptop.state("office") == "up", "the tunnel to be up again", PATIENCE)
+    assert words in laptop.daemon.output
+    assert laptop.namespace.ping(OFFICE)
     form = f"natt (ESP, or ESP in UDP where a NAT is on the way): {mode} came up and passed nothing"
     assert tunnel(laptop)["form"] == form
     assert form in " ".join(laptop.ask("status")[1].split())

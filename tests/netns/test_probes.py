@@ -88,6 +88,24 @@ def test_a_connection_that_nobody_answers_is_a_fault(here: World, address: str, 
     assert asyncio.run(probes.connect(ip_address(address), 22, device, SHORT)) == words
 
 
+def test_whatever_a_dns_server_s_machine_says_is_an_answer(here: World) -> None:
+    with here.gateway.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((GATEWAY, 53))
+        server.settimeout(5.0)
+        threading.Thread(target=_echo_once, args=(server,)).start()
+        with here.laptop.enter():
+            assert asyncio.run(probes.ask(ip_address(GATEWAY), "eth0")) == ""
+    assert asyncio.run(probes.ask(ip_address(GATEWAY), "eth0")) == ""  # nobody listens, which the gateway says
+    silent = "no answer from the DNS server 192.0.2.99 through"
+    assert asyncio.run(probes.ask(ip_address("192.0.2.99"), "eth0", SHORT)) == f"{silent} eth0"
+    assert asyncio.run(probes.ask(ip_address("192.0.2.99"), "gone0", SHORT)) == f"{silent} gone0: No such device"
+
+
+def _echo_once(server: socket.socket) -> None:
+    question, sender = server.recvfrom(512)
+    server.sendto(question, sender)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

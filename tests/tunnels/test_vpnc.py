@@ -24,6 +24,7 @@ FACTS = Facts(
     overhead=88,
     banner="Welcome to the office",
     form="natt (ESP, or ESP in UDP where a NAT is on the way): vpnc's default",
+    on_trial=True,
 )
 CONNECT = {"reason": "connect", "TUNDEV": "avtvpnc", "INTERNAL_IP4_ADDRESS": "10.99.0.1"}
 

@@ -50,6 +50,11 @@ def test_it_is_said_which_form_it_is_and_why(file: bytes, fruitless: int, words:
     assert form_for(file, fruitless).words == words
 
 
+@pytest.mark.parametrize(("fruitless", "is_last"), [(0, False), (1, False), (2, True), (3, True)])
+def test_the_last_form_is_known_as_the_last(fruitless: int, is_last: bool) -> None:
+    assert form_for(PLAIN, fruitless).is_last is is_last
+
+
 def test_vpnc_is_given_the_form_of_the_attempt_in_place_of_the_user_s_and_the_facts_name_it() -> None:
     files = {"/etc/vpnc/office.conf": Secret(PLAIN + b"NAT Traversal Mode none\n")}
     second = launch("vpnc", files=files, fruitless=1)
@@ -64,3 +69,4 @@ def test_vpnc_is_given_the_form_of_the_attempt_in_place_of_the_user_s_and_the_fa
     assert isinstance(ready, Ready)
     assert ready.facts.form.startswith("natt ")
     assert "none came up and passed nothing" in ready.facts.form
+    assert ready.facts.on_trial
