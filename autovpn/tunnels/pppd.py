@@ -54,7 +54,7 @@ TELLTALES: Telltales = (
     ("mutual authentication failed", FailureClass.TRUST),  # the server does not know our password
     ("kernel has no support", FailureClass.LOCAL),  # MPPE without ppp_mppe
     ("MPPE required", FailureClass.TRUST),
-    ("MPPE disabled", FailureClass.TRUST),
+    ("MPPE disabled, closing", FailureClass.TRUST),
     ("Peer is not authorized to use remote address", FailureClass.TRUST),
     ("CHAP authentication failed", FailureClass.AUTH),
     ("no suitable secrets", FailureClass.AUTH),
@@ -119,7 +119,7 @@ _MPPE: Final[Mapping[Mppe, tuple[str, ...]]] = MappingProxyType(
 
 def is_noise(text: str) -> bool:
     """Report whether a line says nothing about why a tunnel failed."""
-    return not text.strip() or text.startswith(_NOISE)
+    return text.strip() in {"", "MPPE disabled"} or text.startswith(_NOISE)  # MPPE ends with every connection
 
 
 def script(launch: Launch) -> bytes:

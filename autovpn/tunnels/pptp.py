@@ -197,12 +197,14 @@ def _tick(state: PptpState, now: float) -> Step[PptpState]:
 
 def _exited(state: PptpState, status: int) -> Step[PptpState]:
     """End the attempt for the reason that pppd gave, in a line or by its exit status."""
-    if state.stage is Stage.UP or status not in pppd.STATUSES or (status == NOT_STARTED and state.said):
+    if status not in pppd.STATUSES or (status == NOT_STARTED and state.said):
         return ended(state, "pppd", status)
     if any(pppd.NO_ANSWER in line for line in state.said):
         return _unanswered(state)
     kind, sense = pppd.STATUSES[status]
     words = "; ".join(filter(None, (sense, in_words(state))))
+    if state.stage is Stage.UP:
+        return give_up(state, FailureClass.LOST, words)
     return give_up(state, meaning(state.said, pppd.TELLTALES) or kind, words)
 
 

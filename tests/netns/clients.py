@@ -16,7 +16,11 @@ def tunnel_clients(namespace: Namespace) -> list[int]:
 
 
 def _holds_a_tunnel(command_line: bytes) -> bool:
-    return b"\0-N\0" in command_line or command_line.startswith((b"wireguard-go\0", b"vpnc\0"))
+    return (
+        b"\0-N\0" in command_line
+        or b"\0nodetach\0" in command_line
+        or command_line.startswith((b"wireguard-go\0", b"vpnc\0"))
+    )
 
 
 def _command_line(pid: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.netns.server_pptp import Pptp
 from tests.netns.servers import Charon, Sshd, Wireguard
 
 if TYPE_CHECKING:
@@ -13,4 +14,5 @@ SERVERS: tuple[type[Server], ...] = (
     Sshd,
     Wireguard,
     Charon,
+    Pptp,
 )

@@ -10,12 +10,13 @@ import pytest
 
 from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
+from tests.netns.server_pptp import Pptp
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.test_resolve import NameServer
 from tests.netns.world import GATEWAY, OFFICE, wait_until
 
 EVENTS = ("preup", "postup", "predown", "postdown", "failup", "faildown")
-PROGRAMS = {Sshd: "ssh", Wireguard: "wireguard-go", Charon: "vpnc"}
+PROGRAMS = {Sshd: "ssh", Wireguard: "wireguard-go", Charon: "vpnc", Pptp: "pppd"}
 IMPATIENT = 'connect_timeout = "1s"\n'
 
 
@@ -85,9 +86,15 @@ def wrong_password(server: Server) -> str:
     return first(server)
 
 
+def wrong_ppp_password(server: Server) -> str:
+    (server.folder / "pptp.pw").write_text("looking glass\n")
+    return first(server)
+
+
 REFUSALS = [
     (Sshd, wrong_key, "auth", "Permission denied", "authorized_keys"),
     (Sshd, wrong_host_key, "trust", "Host key verification failed", "fingerprints"),
+    (Pptp, wrong_ppp_password, "auth", "MS-CHAP authentication failed", "MS-CHAPv2"),
     (Charon, wrong_password, "auth", "authentication unsuccessful", "password"),
 ]
 Breakage = Callable[[Server], str]
