@@ -12,7 +12,7 @@ DEMO_PACKAGES := iproute2 iputils-ping nftables openssh-client openssh-server wi
 TEST_PACKAGES := $(DEMO_PACKAGES) charon-systemd dbus libcharon-extauth-plugins libcharon-extra-plugins \
 	libstrongswan-extra-plugins libstrongswan-standard-plugins netcat-openbsd ocserv openconnect openssl openvpn ppp \
 	pptp-linux strace strongswan-charon strongswan-swanctl tcpdump tinc vpnc
-LAB_PACKAGES := hostapd iw kmod qemu-system-x86 wpasupplicant xz-utils
+LAB_PACKAGES := hostapd iw kmod pptpd qemu-system-x86 wpasupplicant xz-utils
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export COVERAGE_FILE := $(CURDIR)/.coverage
