@@ -7,13 +7,14 @@ from ipaddress import ip_network
 from typing import Annotated, ClassVar, Literal
 from zlib import crc32
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, model_validator
 
 from autovpn.config.context import Context
-from autovpn.config.fields import Address, FilePath, InterfaceAddress, Table, text
+from autovpn.config.fields import Address, FilePath, InterfaceAddress, Table
 from autovpn.config.health import OwnCheck
 from autovpn.config.locate import KeyPath
 from autovpn.config.report import quoted
+from autovpn.config.sockets import HIGHEST_PORT, Listening, Target, Word
 from autovpn.config.ssh_config import Destination, destination
 from autovpn.config.tunnel import Reading, TunnelTable
 from autovpn.core.escape import show_text
@@ -23,43 +24,6 @@ from autovpn.core.tunnel import RouteMode
 SSH_PORT = 22
 HIGHEST_UNIT = 0x7FFFFFFD  # SSH_TUNID_MAX in OpenSSH's misc.h
 _UNIT_NAME = re.compile(r"tun[0-9]{1,10}")
-_WORD = re.compile(r"[A-Za-z0-9_.:%\[\]][A-Za-z0-9_.:%\[\]@-]*")
-_SOCKET = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):)?([0-9]{1,5})")
-_HIGHEST_PORT = 65535
-
-
-def word(value: object) -> str:
-    """Return a host or a user: nothing that ssh could take for an option."""
-    written = text(value)
-    if not _WORD.fullmatch(written):
-        raise ValueError(f"{quoted(written)} has a character that no host and no user has")
-    return written
-
-
-def listening(value: object) -> str:
-    """Return where to listen, as ADDRESS:PORT; a bare port is one of this machine alone."""
-    host, port = _socket(value)
-    return f"{host or '127.0.0.1'}:{port}"
-
-
-def target(value: object) -> str:
-    """Return where a forward comes out, as HOST:PORT."""
-    host, port = _socket(value)
-    if host is None:
-        raise ValueError(f"{quoted(value)} names no host; write HOST:PORT")
-    return f"{host}:{port}"
-
-
-def _socket(value: object) -> tuple[str | None, int]:
-    match = _SOCKET.fullmatch(text(value))
-    if match is None or not 1 <= int(match[2]) <= _HIGHEST_PORT:
-        raise ValueError(f'{quoted(value)} is no port; write "PORT", "HOST:PORT" or "[IPV6]:PORT"')
-    return match[1], int(match[2])
-
-
-Word = Annotated[str, PlainValidator(word)]
-Listening = Annotated[str, PlainValidator(listening)]
-Target = Annotated[str, PlainValidator(target)]
 
 
 class ForwardTable(Table):
@@ -77,7 +41,7 @@ class OpensshTunnel(TunnelTable):
 
     type: Literal["openssh"]
     host: Word
-    port: Annotated[int, Field(ge=1, le=_HIGHEST_PORT)] | None = None
+    port: Annotated[int, Field(ge=1, le=HIGHEST_PORT)] | None = None
     user: Word | None = None
     identity: FilePath | None = None
     known_hosts: FilePath | None = None

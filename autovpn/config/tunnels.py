@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from autovpn.config.tunnel import TunnelTable
+from autovpn.config.tunnel_command import CommandTunnel
 from autovpn.config.tunnel_openssh import OpensshTunnel
 from autovpn.config.tunnel_pptp import PptpTunnel
 from autovpn.config.tunnel_vpnc import VpncTunnel
@@ -15,8 +16,11 @@ from autovpn.config.tunnel_wireguard import WireguardTunnel
 
 TYPES: Mapping[str, type[TunnelTable]] = {
     "wireguard": WireguardTunnel,
+    "command": CommandTunnel,
     "openssh": OpensshTunnel,
     "vpnc": VpncTunnel,
     "pptp": PptpTunnel,
 }
-Tunnel = Annotated[WireguardTunnel | OpensshTunnel | VpncTunnel | PptpTunnel, Field(discriminator="type")]
+Tunnel = Annotated[
+    WireguardTunnel | OpensshTunnel | VpncTunnel | PptpTunnel | CommandTunnel, Field(discriminator="type")
+]

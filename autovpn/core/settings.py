@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from autovpn.core.endpoint import Endpoint as Endpoint  # noqa: PLC0414 (handed on: every type has some)
 from autovpn.core.network import IPAddress, IPInterface, IPNetwork
+from autovpn.core.settings_command import CommandSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +22,6 @@ class SecretRef:
     command: tuple[str, ...] = ()
     credential: str | None = None
     ask: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The far end of a tunnel as the user names it; `host` may be a name or an address.
-
-    `protocol` is the IP protocol of the tunnel's own packets ("tcp", "udp", "esp", "gre").
-    """
-
-    host: str
-    port: int | None
-    protocol: str = "udp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,4 +205,4 @@ class IpsecSettings:
         return self.virtual_address
 
 
-Settings = IpsecSettings | WireguardSettings | OpensshSettings | VpncSettings | PptpSettings
+Settings = IpsecSettings | WireguardSettings | OpensshSettings | VpncSettings | PptpSettings | CommandSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from autovpn.tunnels.command import CommandDriver
 from autovpn.tunnels.openssh import OpensshDriver
 from autovpn.tunnels.pptp import PptpDriver
 from autovpn.tunnels.vpnc import VpncDriver
@@ -17,5 +18,11 @@ if TYPE_CHECKING:
 
 # The state of a driver is its own affair: whoever runs it keeps it and hands it back.
 DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
-    {"openssh": OpensshDriver(), "pptp": PptpDriver(), "vpnc": VpncDriver(), "wireguard": WireguardDriver()}
+    {
+        "command": CommandDriver(),
+        "openssh": OpensshDriver(),
+        "pptp": PptpDriver(),
+        "vpnc": VpncDriver(),
+        "wireguard": WireguardDriver(),
+    }
 )

@@ -17,13 +17,14 @@ NAMED = {
     "autovpn/keys/known_hosts": "vpn.example ssh-ed25519 AAAA",
     "autovpn/keys/ssh_config": "Host jump\n  HostName jump.example\n",
     "profiles/campus.pw": "secret",
+    "autovpn/lab-up": "#!/bin/sh\n",
     "profiles/old-office.pw": "secret",
 }
 
 
 def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
     for name, content in NAMED.items():
-        etc.write(name, content)
+        etc.write(name, content, 0o755 if content.startswith("#!") else 0o600)
     for path in EXAMPLES.glob("*.toml"):
         etc.profile(path.read_text().replace('"/etc/', f'"{etc.root}/'), path.name)
     policy = etc.policy()
@@ -35,11 +36,13 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "home-ssh",
         "library-socks",
         "old-office-pptp",
+        "lab-command",
         "default",
     ]
     assert {tunnel.type for profile in policy.profiles for tunnel in profile.tunnels} == {
         "vpnc",
         "openssh",
+        "command",
         "pptp",
         "wireguard",
     }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autovpn.config import fields
-from autovpn.config.tunnel_openssh import listening, target, word
+from autovpn.config.sockets import listening, target, word
 
 
 @pytest.mark.parametrize(

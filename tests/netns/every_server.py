@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.netns.server_command import Command
 from tests.netns.server_pptp import Pptp
 from tests.netns.servers import Charon, Sshd, Wireguard
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 SERVERS: tuple[type[Server], ...] = (
     Sshd,
+    Command,
     Wireguard,
     Charon,
     Pptp,

@@ -10,13 +10,14 @@ import pytest
 
 from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
+from tests.netns.server_command import Command
 from tests.netns.server_pptp import Pptp
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.test_resolve import NameServer
 from tests.netns.world import GATEWAY, OFFICE, wait_until
 
 EVENTS = ("preup", "postup", "predown", "postdown", "failup", "faildown")
-PROGRAMS = {Sshd: "ssh", Wireguard: "wireguard-go", Charon: "vpnc", Pptp: "pppd"}
+PROGRAMS = {Sshd: "ssh", Command: "ssh", Wireguard: "wireguard-go", Charon: "vpnc", Pptp: "pppd"}
 IMPATIENT = 'connect_timeout = "1s"\n'
 
 
@@ -92,6 +93,8 @@ def wrong_ppp_password(server: Server) -> str:
 
 
 REFUSALS = [
+    (Command, wrong_key, "auth", "Permission denied", "credentials"),
+    (Command, wrong_host_key, "trust", "Host key verification failed", "prove who it is"),
     (Sshd, wrong_key, "auth", "Permission denied", "authorized_keys"),
     (Sshd, wrong_host_key, "trust", "Host key verification failed", "fingerprints"),
     (Pptp, wrong_ppp_password, "auth", "MS-CHAP authentication failed", "MS-CHAPv2"),
@@ -214,7 +217,7 @@ def test_a_name_that_does_not_exist_is_said(laptop: Laptop, kind: type[Server]) 
         if path.exists():
             path.write_text(path.read_text().replace(GATEWAY, "none.example"))
     with NameServer(laptop.world, GATEWAY):
-        profile(laptop, first(server).replace(f'host = "{GATEWAY}"', 'host = "none.example"'))
+        profile(laptop, first(server).replace(f'"{GATEWAY}', '"none.example'))
         laptop.start()
         laptop.wait_for("office", "failed")
 

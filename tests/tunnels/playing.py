@@ -20,6 +20,7 @@ from autovpn.core.settings import (
     WireguardPeer,
     WireguardSettings,
 )
+from autovpn.core.settings_command import CommandSettings, ReadyBy
 from autovpn.core.snapshot import LinkId
 from autovpn.core.tunnel import Facts, PinnedEndpoint, TunnelSpec
 from autovpn.tunnels.drivers import DRIVERS
@@ -62,6 +63,14 @@ Debug 99
 """
 
 SETTINGS: dict[str, Settings] = {
+    "command": CommandSettings(
+        ("vpn-up", "office"),
+        ReadyBy.CHECK,
+        stop=("vpn-down", "office"),
+        check=("vpn-check",),
+        endpoints=(Endpoint("vpn.example", 443, "tcp"),),
+        addresses=(IPv4Interface("10.98.0.2/30"),),
+    ),
     "openssh": OpensshSettings(
         "vpn.example",
         2222,
@@ -82,8 +91,14 @@ SETTINGS: dict[str, Settings] = {
     ),
 }
 FILES = {"/etc/vpnc/office.conf": VPNC_FILE, "/etc/wireguard/office.conf": WIREGUARD_FILE}
-PORTS = {"openssh": (2222, "tcp"), "pptp": (1723, "tcp"), "vpnc": (500, "udp"), "wireguard": (51820, "udp")}
-DEVICES = {"openssh": "tun712345", "pptp": "avtpptp", "vpnc": "avtvpnc", "wireguard": "avtwg"}
+PORTS = {
+    "command": (443, "tcp"),
+    "openssh": (2222, "tcp"),
+    "pptp": (1723, "tcp"),
+    "vpnc": (500, "udp"),
+    "wireguard": (51820, "udp"),
+}
+DEVICES = {"command": "avtcmd", "openssh": "tun712345", "pptp": "avtpptp", "vpnc": "avtvpnc", "wireguard": "avtwg"}
 TYPES = tuple(SETTINGS)
 
 
@@ -102,7 +117,7 @@ def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the
         nonce="0123456789abcdef",
         notifier=("/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py"),
         files={path: Secret(text.encode()) for path, text in FILES.items()},
-        password=Secret(PASSWORD.encode() + b"\n") if kind in {"pptp", "vpnc"} else None,
+        password=Secret(PASSWORD.encode() + b"\n") if kind in {"command", "pptp", "vpnc"} else None,
     )
     return replace(made, **own)
 

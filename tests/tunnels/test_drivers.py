@@ -106,6 +106,7 @@ def is_key(secret: str) -> bool:
 
 
 SIGNS = {
+    "command": lambda event: isinstance(event, Ran | driving.LinkAppeared),
     "openssh": lambda event: isinstance(event, driving.Line | Ran),
     "pptp": lambda event: isinstance(event, Report | driving.Tick),
     "vpnc": lambda event: isinstance(event, Report) and event.values.get("reason") == "connect",

@@ -1,0 +1,27 @@
+"""Places on the network: the far end of a tunnel, and where somebody listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autovpn.core.network import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The far end of a tunnel as the user names it; `host` may be a name or an address.
+
+    `protocol` is the IP protocol of the tunnel's own packets ("tcp", "udp", "esp", "gre").
+    """
+
+    host: str
+    port: int | None
+    protocol: str = "udp"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where somebody listens for TCP connections."""
+
+    address: IPAddress
+    port: int
