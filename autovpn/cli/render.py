@@ -31,6 +31,7 @@ def _judgement(uplink: Dict) -> Block:
         body.append(Row("evidence", f"{evidence['grade']}: {evidence['why']}"))
     if (role := uplink.get("role")) and role["reason"] != uplink["reason"]:
         body.append(Row("role", f"{role['word']}: {role['reason']}"))
+    body += [Row("form", f"{form['tunnel']}: {form['form']}") for form in uplink.get("forms", ())]
     if uplink["ssid_hex"]:
         body.append(Row("SSID", f"in hex {uplink['ssid_hex']}"))
     tone = Tone.GOOD if uplink["outcome"] == "connect" else Tone.PLAIN

@@ -132,13 +132,14 @@ def _tunnel(tunnel: Dict) -> Iterator[Row]:
     for words in tunnel["refused"]:
         yield Row("refused", words, Tone.WARN)
     if tunnel["health"]:
-        yield _health(tunnel["health"], is_up=tunnel["phase"] == "up")
+        yield health_row(tunnel["health"], is_up=tunnel["phase"] == "up")
     if failure := tunnel["last_failure"]:
         yield Row("failure", f"{failure['class']}: {failure['words']}", Tone.BAD)
         yield Row("advice", failure["advice"])
 
 
-def _health(health: Dict, *, is_up: bool) -> Row:
+def health_row(health: Dict, *, is_up: bool) -> Row:
+    """Return how a tunnel is checked, and what was found."""
     words = [health["check"]]
     if health["last_good"] is not None:
         words.append(f"last well {spoken(health['last_good'])} ago")

@@ -33,10 +33,10 @@ def explain(decision: Decision, snapshot: Snapshot, policy: Policy, uplink: str 
         links = [link for link in links if link.name == uplink]
         if not links:
             raise ControlError(f"there is no uplink {uplink}; there is {', '.join(known) or 'none at all'}")
-    return {"uplinks": [_explain(link, judged.get(link.id), decision, policy) for link in links]}
+    return {"uplinks": [_explain(link, judged.get(link.id), decision, snapshot, policy) for link in links]}
 
 
-def _explain(link: Link, judgement: Judgement | None, decision: Decision, policy: Policy) -> Report:
+def _explain(link: Link, judgement: Judgement | None, decision: Decision, snapshot: Snapshot, policy: Policy) -> Report:
     if judgement is None:
         return {**describe_link(link), "outcome": None, "reason": _why_not_judged(link, decision), "profiles": []}
     activation = decision.activation(judgement.profile) if judgement.profile else None
@@ -48,10 +48,20 @@ def _explain(link: Link, judgement: Judgement | None, decision: Decision, policy
         "manual": judgement.manual,
         "evidence": {"grade": judgement.evidence.word, "why": EVIDENCE[judgement.evidence]},
         "role": {"word": activation.role.value, "reason": activation.reason} if activation else None,
+        "forms": _forms(activation.profile, snapshot) if activation else [],
         "profiles": [
             _profile(verdict, judgement, position, policy) for position, verdict in enumerate(judgement.verdicts)
         ],
     }
+
+
+def _forms(profile: str, snapshot: Snapshot) -> list[Report]:
+    """Return which form the packets of a profile's tunnels have, and why, where there is a choice."""
+    return [
+        {"tunnel": name, "form": state.facts.form}
+        for (owner, name), state in snapshot.tunnels.items()
+        if owner == profile and state.facts and state.facts.form
+    ]
 
 
 def _why_not_judged(link: Link, decision: Decision) -> str:

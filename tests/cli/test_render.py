@@ -103,6 +103,13 @@ def status_of(state: TunnelState, **changes: object) -> str:
     return paint.plain(render_status(json.loads(json.dumps(report))))
 
 
+def test_explain_says_which_form_the_packets_of_a_tunnel_have() -> None:
+    decision, snapshot = looked(wlan())
+    snapshot = replace(snapshot, tunnels={("campus", "home-ssh"): TunnelState(TunnelPhase.UP, facts=FACTS)})
+    said = paint.plain(render_explain(json.loads(json.dumps(explain(decision, snapshot, POLICY)))))
+    assert "home-ssh: ESP in UDP" in said
+
+
 @pytest.mark.parametrize("byte", range(256))
 def test_every_byte_of_an_ssid_is_shown_escaped_and_as_hex(byte: int) -> None:
     ssid = b"a" + bytes([byte]) + b"b"

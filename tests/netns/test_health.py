@@ -88,6 +88,7 @@ def test_a_vpnc_that_connects_and_passes_nothing_takes_its_next_form_and_says_so
     form = f"natt (ESP, or ESP in UDP where a NAT is on the way): {mode} came up and passed nothing"
     assert tunnel(laptop)["form"] == form
     assert form in " ".join(laptop.ask("status")[1].split())
+    assert form in " ".join(laptop.ask("explain")[1].split())
 
 
 def test_a_wireguard_server_that_forgets_the_client_is_noticed_and_found_again(laptop: Laptop) -> None:

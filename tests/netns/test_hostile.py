@@ -247,6 +247,14 @@ PUSHES = {
     "CISCO_BANNER": "Welcome\x1b[2J\nroot:x:0:0",
     "TUNDEV": "../../lo",
 }
+REFUSED = (
+    "route 0.0.0.0/0 is left out: it is for the profile to say",
+    "route 0.0.0.0/1 is left out: it is for the profile to say",
+    "route 127.0.0.0/8 is left out: it is not for machines",
+    "100 DNS servers are too many; the first 8 are used",
+    "DNS server '127.0.0.1' is left out: it is this machine itself",
+    "search domain '../../etc' is left out: it is not a domain name",
+)
 PROFILE = """
 tunnels = ["office"]
 [match]
@@ -296,6 +304,9 @@ async def _be_pushed(daemon: Daemon) -> None:
 
         shown = plain(render_status(json.loads(json.dumps(await daemon.ask("status")))))
         assert harmless(shown), shown
+        flat = " ".join(shown.split())
+        for sentence in REFUSED:
+            assert sentence in flat
         await daemon.ask("down")
     finally:
         await daemon.kill()
