@@ -50,6 +50,9 @@ NONCE_VARIABLE = "AUTOVPN_NONCE"
 NO_ANSWER = "LCP: timeout sending Config-Requests"
 """Not one packet of the other side's PPP has come in."""
 
+HANGUP = 16
+"""EXIT_HANGUP: pptp has ended, mostly since the server has ended the call."""
+
 TELLTALES: Telltales = (
     ("mutual authentication failed", FailureClass.TRUST),  # the server does not know our password
     ("kernel has no support", FailureClass.LOCAL),  # MPPE without ppp_mppe
@@ -83,7 +86,7 @@ STATUSES: Final[Mapping[int, tuple[FailureClass, str]]] = MappingProxyType(
         13: (_LOST, "the time that /etc/ppp/options allows is over"),
         14: (FailureClass.UNREACHABLE, "the server wants to call back"),
         15: (_LOST, "the server answers no more"),
-        16: (FailureClass.UNREACHABLE, "the connection to the server ended"),
+        HANGUP: (FailureClass.UNREACHABLE, "the connection to the server ended"),
         17: (FailureClass.UNREACHABLE, "our own packets came back"),
         18: (_LOCAL, "an init script of /etc/ppp/options failed"),
         19: (FailureClass.AUTH, "the server refuses the user or the password"),

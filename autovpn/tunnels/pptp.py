@@ -159,6 +159,8 @@ def _heard(state: PptpState, text: str, now: float) -> Step[PptpState]:
         state = replace(state, printed=(*state.printed, (printed[1], printed[2])), answered=True)
         is_enough = printed[1] == "remote" and state.stage is Stage.CONNECTING
         return state, ((LookAgainAt(min(now + NOTIFIER_PATIENCE, state.deadline)),) if is_enough else ())
+    if pppd.NO_ANSWER in text and state.stage is Stage.CONNECTING:
+        return _unanswered(state)  # pppd itself waits some seconds more for pptp to end
     if "authentication succeeded" in text:
         return replace(state, answered=True), ()
     return (state if pppd.is_noise(text) else heard(state, text)), ()
@@ -176,7 +178,7 @@ def _ready(state: PptpState, local: str, remote: str, servers: list[str]) -> Ste
     facts = facts_of(state, local, remote, servers)
     if facts is None:
         return give_up(state, FailureClass.UNREACHABLE, "the server gave this machine no usable address")
-    return replace(state, stage=Stage.UP, said=()), (Ready(facts),)
+    return replace(state, stage=Stage.UP, answered=True, said=()), (Ready(facts),)
 
 
 def _tick(state: PptpState, now: float) -> Step[PptpState]:
@@ -199,8 +201,9 @@ def _exited(state: PptpState, status: int) -> Step[PptpState]:
     """End the attempt for the reason that pppd gave, in a line or by its exit status."""
     if status not in pppd.STATUSES or (status == NOT_STARTED and state.said):
         return ended(state, "pppd", status)
-    if any(pppd.NO_ANSWER in line for line in state.said):
-        return _unanswered(state)
+    if status == pppd.HANGUP and not state.answered and not state.said:
+        words = f"the server hung up before one packet came through the tunnel; maybe {GRE_DROPPED}"
+        return give_up(state, FailureClass.UNREACHABLE, words)
     kind, sense = pppd.STATUSES[status]
     words = "; ".join(filter(None, (sense, in_words(state))))
     if state.stage is Stage.UP:

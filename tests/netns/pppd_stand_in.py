@@ -279,6 +279,7 @@ class Client:
 def connect(arguments: list[str]) -> NoReturn:
     """Do what pppd does."""
     signal.signal(signal.SIGTERM, lambda *_: end(5, "Terminating on signal 15", "Connection terminated."))
+    signal.signal(signal.SIGUSR1, lambda *_: say("sent [LCP EchoReq id=0x1 magic=0x1]"))  # as with pppd's debug
     client = Client(*parsed(arguments))
     control = client.dial()
     client.negotiate()

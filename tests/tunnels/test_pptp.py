@@ -186,6 +186,15 @@ def test_a_connection_that_stands_without_an_answer_means_that_gre_is_dropped() 
     assert "protocol 47 (GRE)" in failure(play).words
 
 
+def test_a_server_that_hangs_up_without_a_word_may_lack_gre_too_unless_something_came_through() -> None:
+    play = started()
+    play.feed(Line("Modem hangup"), Exited(16))
+    assert "maybe protocol 47 (GRE)" in failure(play).words
+    play = started()
+    play.feed(Line("CHAP authentication succeeded"), Line("Modem hangup"), Exited(16))
+    assert "GRE" not in failure(play).words
+
+
 def test_no_connection_and_no_answer_mean_that_the_server_is_silent() -> None:
     play = started()
     play.feed(Ran("control", 1), NO_ANSWER, Exited(10))
