@@ -141,7 +141,7 @@ class PptpSettings:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return the far ends whose packets must stay outside the tunnel: its control connection and its GRE."""
-        return Endpoint(self.host, 1723, "tcp"), Endpoint(self.host, None, "gre")
+        return Endpoint(self.host, 1723, "tcp", version=4), Endpoint(self.host, None, "gre", version=4)
 
     @property
     def may_push_dns(self) -> bool:

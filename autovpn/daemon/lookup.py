@@ -66,7 +66,17 @@ class Lookups:
             if host not in self._known:
                 raise
             log.warning("lookup.stale host=%s", host)
-        return self._known[host]
+        return _usable(host, self._known[host], spec)
+
+
+def _usable(host: str, addresses: tuple[IPAddress, ...], spec: TunnelSpec) -> tuple[IPAddress, ...]:
+    """Return those addresses of a host at which its far ends can be called; SystemFault where there are none."""
+    ends = [end for end in spec.endpoints if end.host == host]
+    usable = tuple(address for address in addresses if all(end.is_reached_at(address) for end in ends))
+    if not usable:
+        msg = f"{host} has no address of the only version of IP that a tunnel of type {spec.type} speaks"
+        raise SystemFault(msg)
+    return usable
 
 
 def errands(decision: Decision, snapshot: Snapshot, policy: Policy) -> list[tuple[Errand, TunnelSpec, str]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from autovpn.core.network import IPAddress
-from autovpn.core.settings import VpncSettings
+from autovpn.core.settings import PptpSettings, VpncSettings
 from autovpn.core.supervise import Broke, Resolved, TunnelEvent
 from autovpn.core.tunnel import FailureClass, PinnedEndpoint, TunnelSpec
 from autovpn.core.wanted import TunnelKey
@@ -68,6 +68,20 @@ async def test_every_attempt_takes_the_next_address_and_begins_again() -> None:
     pins = [await names.ask(attempt) for attempt in (1, 2, 3)]
 
     assert [event.endpoints[0].address for event in pins if isinstance(event, Resolved)] == [BOTH[0], BOTH[1], BOTH[0]]
+
+
+async def test_a_tunnel_that_speaks_ipv4_alone_is_given_no_other_address() -> None:
+    spec = replace(SPEC, type="pptp", settings=PptpSettings("vpn.example", "alice"))
+    names = Names()
+    for attempt in (1, 2):
+        event = await names.ask(attempt, spec)
+        assert isinstance(event, Resolved)
+        assert {pin.address for pin in event.endpoints} == {BOTH[0]}
+    names.answer = BOTH[1:]
+    event = await names.ask(3, spec)
+    assert isinstance(event, Broke)
+    assert event.failure.kind is FailureClass.NAME
+    assert "vpn.example has no address" in event.failure.words
 
 
 async def test_every_far_end_of_a_tunnel_has_its_address_and_a_name_is_asked_for_once() -> None:

@@ -97,7 +97,7 @@ class Victim:
         namespace = self.laptop.namespace
         before = self.printed()
         for client in self.laptop.processes("openconnect", "pppd"):
-            os.kill(client, signal.SIGUSR1)  # openconnect, which sends by TCP too, prints its counters; pppd its packets
+            os.kill(client, signal.SIGUSR1)  # openconnect, which sends by TCP too, prints counters; pppd its packets
         namespace.run("nft", "-f", "-", stdin=UNSENDABLE)
         wait_until(lambda: self.printed() != before, "the client to print something")
         namespace.run("nft", "delete", "table", "inet", "unsendable")
