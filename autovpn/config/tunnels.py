@@ -9,6 +9,7 @@ from pydantic import Field
 
 from autovpn.config.tunnel import TunnelTable
 from autovpn.config.tunnel_command import CommandTunnel
+from autovpn.config.tunnel_ipsec import IpsecTunnel
 from autovpn.config.tunnel_openssh import OpensshTunnel
 from autovpn.config.tunnel_pptp import PptpTunnel
 from autovpn.config.tunnel_vpnc import VpncTunnel
@@ -19,8 +20,10 @@ TYPES: Mapping[str, type[TunnelTable]] = {
     "command": CommandTunnel,
     "openssh": OpensshTunnel,
     "vpnc": VpncTunnel,
+    "ipsec": IpsecTunnel,
     "pptp": PptpTunnel,
 }
 Tunnel = Annotated[
-    WireguardTunnel | OpensshTunnel | VpncTunnel | PptpTunnel | CommandTunnel, Field(discriminator="type")
+    WireguardTunnel | OpensshTunnel | VpncTunnel | IpsecTunnel | PptpTunnel | CommandTunnel,
+    Field(discriminator="type"),
 ]

@@ -18,6 +18,7 @@ class Spawn:
     It is not started where a link has the name of the tunnel's device already, which is somebody else's then. One that
     the user named (`by_user`) has to be trusted as a hook is. One that `detaches` leaves the tunnel behind when it ends
     with 0, and is no part of it any more. One that `notifies` finds a socket of ours in NOTIFY_SOCKET (sd_notify(3)).
+    One that `names_device` gives its tun device a name of its own: the one that it holds is the tunnel's.
     """
 
     argv: tuple[str, ...]
@@ -27,6 +28,7 @@ class Spawn:
     by_user: bool = False
     detaches: bool = False
     notifies: bool = False
+    names_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,38 @@ class Send:
     data: Secret
 
 
+ViciMessage = Mapping[str, "str | Secret | tuple[str, ...] | ViciMessage"]
+"""What is told to strongSwan: values, lists and sections by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViciOpen:
+    """Connect to strongSwan's vici socket as `Open` does, and ask for these events; the channel is called "vici".
+
+    A `foreign` strongSwan is no process of the tunnel's, but root's, and it may run the notifier.
+    """
+
+    path: str
+    events: tuple[str, ...] = ()
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ViciCall:
+    """Have strongSwan carry out a command, after those before it; `ViciAnswer` comes under this name."""
+
+    name: str
+    command: str
+    message: ViciMessage = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class CreateDevice:
-    """Make a kernel device of this kind and name."""
+    """Make a kernel device of this kind and name; `if_id` ties one of kind xfrm to its policies."""
 
     kind: str
     name: str
+    if_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +193,6 @@ class LookAgainAt:
 
 
 Action = (
-    Spawn | Run | Dial | Write | Signal | AskPerson | Open | Send | CreateDevice | SetUp | ConfigureWireguard
-    | QueryWireguard | Ready | Failed | LookAgainAt
+    Spawn | Run | Dial | Write | Signal | AskPerson | Open | Send | ViciOpen | ViciCall | CreateDevice | SetUp
+    | ConfigureWireguard | QueryWireguard | Ready | Failed | LookAgainAt
 )  # fmt: skip

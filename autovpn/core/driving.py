@@ -35,7 +35,8 @@ class Launch:
 
     `files` holds the content of `spec.files` by path; `password` what `spec.password` refers to; `directory` is the
     tunnel's own folder (0700, /run) for sockets; `notifier` the argument list that a program may run to report its
-    environment to us; `endpoints` the resolved far ends. `attempt` counts from 1, and `last_failure` is that of the
+    environment to us; `endpoints` the resolved far ends; `secrets` what `spec.secrets` refer to, by name, without those
+    that a person is asked for. `attempt` counts from 1, and `last_failure` is that of the
     attempt before. `fruitless` counts how often the tunnel came up on this network and passed nothing: a driver whose
     packets can have several forms takes the next one for each.
     """
@@ -48,6 +49,7 @@ class Launch:
     notifier: tuple[str, ...]
     files: Mapping[str, Secret] = field(default_factory=dict)
     password: Secret | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     attempt: int = 1
     last_failure: Failure | None = None
     fruitless: int = 0
@@ -166,6 +168,26 @@ class Answered:
     answer: Secret | None
 
 
+ViciReply = Mapping[str, "str | tuple[str, ...] | ViciReply"]
+"""What strongSwan says: values, lists and sections by name, control characters escaped."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViciAnswer:
+    """What strongSwan answered to a command; `words` says why it was not carried out, and is empty where it was."""
+
+    name: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ViciEvent:
+    """What strongSwan tells: one of the events that were asked for, or a part of an answer."""
+
+    event: str
+    message: ViciReply
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceCreated:
     """The kernel made the device."""
@@ -220,8 +242,8 @@ class Tick:
 
 
 DriverEvent = (
-    Exited | Line | Report | Opened | Received | Closed | Ran | Dialled | Notified | Answered | DeviceCreated
-    | DeviceRefused | WireguardStatus | LinkAppeared | LinkVanished | UplinkChanged | Tick
+    Exited | Line | Report | Opened | Received | Closed | Ran | Dialled | Notified | Answered | ViciAnswer | ViciEvent
+    | DeviceCreated | DeviceRefused | WireguardStatus | LinkAppeared | LinkVanished | UplinkChanged | Tick
 )  # fmt: skip
 
 State = TypeVar("State")

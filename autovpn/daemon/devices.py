@@ -21,9 +21,9 @@ class KernelDevices:
         """Return the index of the link that has this name now."""
         return next((row.index for row in self._look().links.values() if row.name == name), None)
 
-    async def create(self, kind: str, name: str, alias: str) -> int:
+    async def create(self, kind: str, name: str, alias: str, if_id: int | None = None) -> int:
         """Make a device with this alias and return its index."""
-        return await links.create(kind, name, alias)
+        return await links.create(kind, name, alias, if_id)
 
     async def mark(self, index: int, alias: str) -> None:
         """Give a device that the tunnel's program made its alias."""

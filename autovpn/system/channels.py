@@ -25,6 +25,8 @@ from autovpn.core.actions import (
     SetUp,
     Signal,
     Spawn,
+    ViciCall,
+    ViciOpen,
     Write,
 )
 from autovpn.core.driving import (
@@ -36,6 +38,7 @@ from autovpn.core.driving import (
     Line,
     LinkAppeared,
     LinkVanished,
+    Opened,
     Tick,
 )
 from autovpn.core.secret import Secret
@@ -43,15 +46,16 @@ from autovpn.errors import Refused, SystemFault, Unsupported
 from autovpn.notify import SOCKET_VARIABLE
 from autovpn.system import process as processes
 from autovpn.system import wireguard
+from autovpn.system.claim import Claim
 from autovpn.system.device import Devices, refuse_taken_name
 from autovpn.system.dial import dial
-from autovpn.system.dialogue import Dialogue
 from autovpn.system.errands import NOT_STARTED, put, run_beside, trusted
 from autovpn.system.notifier import Notifier
 from autovpn.system.output import Tail, shown
 from autovpn.system.peer import is_of_session
 from autovpn.system.process import Process
 from autovpn.system.sdlisten import VARIABLE, SdListener
+from autovpn.system.sockets import Sockets
 from autovpn.system.spawn import spawn
 
 Ask = Callable[[AskPerson], Awaitable[Secret | None]]
@@ -85,7 +89,7 @@ class Channels:
         """Start with nothing in the machine."""
         self._directory = directory
         self._nonce = nonce
-        self._device = device
+        self._claim = Claim(device)
         self._devices = devices
         self._ask = ask
         self._reporter: Callable[[DriverEvent], None] | None = report
@@ -94,7 +98,7 @@ class Channels:
         self._has_begun = False
         self._tail: Tail | None = None
         self._listeners: list[Notifier | SdListener] = []
-        self._dialogues: dict[str, Dialogue] = {}
+        self._sockets = Sockets(self._told, self._is_ours, self._found)
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -112,29 +116,29 @@ class Channels:
             case Spawn():
                 await self._spawn(action)
             case Run():
-                self._keep(self._run(action))
+                self._keep(self._reported(run_beside, action, self._environment(action.environment), self._nonce))
             case Dial():
-                self._keep(self._dial(action))
+                self._keep(self._reported(dial, action))
             case Write():
-                await self._write(action)
+                await asyncio.to_thread(put, self._directory, action)
             case Signal(number):
                 if self._process is not None:
                     self._process.signal(number)
             case AskPerson():
                 self._keep(self._ask_person(action))
-            case Open(channel, path):
-                self._open(channel, path)
-            case Send(channel, data):
-                if channel in self._dialogues:
-                    self._dialogues[channel].send(data)
-            case CreateDevice(kind, name):
-                await self._or_refused(name, self._create(kind, name))
+            case ViciOpen(foreign=True):
+                await self._prepare(notifies=False)
+                self._sockets.execute(action)
+            case Open() | Send() | ViciOpen() | ViciCall():
+                self._sockets.execute(action)
+            case CreateDevice():
+                await self._or_refused(action.name, self._create(action))
             case SetUp(device):
                 await self._or_refused(device, self._devices.set_up(device))
             case ConfigureWireguard():
                 await self._or_refused(action.device, wireguard.configure(action))
             case QueryWireguard(device):
-                await self._or_refused(device, self._query(device))
+                await self._or_refused(device, self._reported(wireguard.status, device))
             case LookAgainAt(when):
                 self._look_again_at(when)
             case Ready() | Failed():
@@ -142,9 +146,13 @@ class Channels:
 
     def link_appeared(self, name: str, index: int) -> None:
         """Take a new link that has the tunnel's name for its device, if its program was started; mark it as ours."""
-        if name == self._device and self._has_begun and self._index is None:
+        if not self._has_begun or self._index is not None:
+            return
+        if self._claim.is_by_name(name, index):
             self._index = index
             self._keep(self._or_refused(name, self._marked(name, index)))
+        else:
+            self._keep(self._look_again())
 
     def link_vanished(self, name: str, index: int) -> None:
         """Take note that a link is gone; only the tunnel's own counts."""
@@ -158,7 +166,7 @@ class Channels:
             "nonce": self._nonce,
             "pid": self._process.pid if self._process else None,
             "start_time": self._process.start_time if self._process else None,
-            "device": self._device,
+            "device": self._claim.name,
             "index": self._index,
             "alias": self.alias,
         }
@@ -168,7 +176,7 @@ class Channels:
 
         A tunnel without a process has only its device; whether that is still there, the kernel's links tell.
         """
-        self._index = receipt["index"]
+        self._index, self._claim = receipt["index"], Claim(receipt["device"])
         self._has_begun = True
         if receipt["pid"] is None:
             if await asyncio.to_thread(self._output.exists):
@@ -208,7 +216,10 @@ class Channels:
 
     async def _spawn(self, action: Spawn) -> None:
         try:
-            await refuse_taken_name(self._devices, self._device)
+            if action.names_device:
+                self._claim.by_holder()
+            elif self._index is None:
+                await refuse_taken_name(self._devices, self._claim.name)
             self._has_begun = True  # its device may appear before we are told of its process
             await self._prepare(notifies=action.notifies)
             started = await spawn(
@@ -237,9 +248,13 @@ class Channels:
     def _attach(self, running: Process, *, from_end: bool, detaches: bool = False) -> None:
         self._process = running
         tail = self._follow_output(from_end=from_end)
-        for listener in self._listeners:
-            listener.belongs_to(running)
+        self._found(running)
+        self._keep(self._look_again())
         self._keep(self._follow(running, tail, detaches=detaches))
+
+    def _found(self, leader: Process) -> None:
+        for listener in self._listeners:
+            listener.belongs_to(leader)
 
     def _follow_output(self, *, from_end: bool) -> Tail:
         self._tail = Tail(self._output, lambda text: self._report(Line(text)), from_end=from_end)
@@ -252,19 +267,6 @@ class Channels:
             running.release()
             self._process = None
         self._report(Exited(UNKNOWN_STATUS if status is None else status))
-
-    async def _run(self, action: Run) -> None:
-        self._report(await run_beside(action, self._environment(action.environment), self._nonce))
-
-    async def _dial(self, action: Dial) -> None:
-        self._report(await dial(action))
-
-    async def _write(self, action: Write) -> None:
-        try:
-            await asyncio.to_thread(put, self._directory, action)
-        except OSError as error:
-            msg = f"{self._directory / action.name}: can't be written: {error.strerror}"
-            raise SystemFault(msg) from error
 
     async def _ask_person(self, action: AskPerson) -> None:
         self._report(Answered(action.name, await self._ask(action)))
@@ -285,16 +287,19 @@ class Channels:
 
     # -- devices
 
-    async def _create(self, kind: str, name: str) -> None:
-        self._index = await self._devices.create(kind, name, self.alias)
-        self._report(DeviceCreated(name))
+    async def _create(self, wanted: CreateDevice) -> None:
+        self._index = await self._devices.create(wanted.kind, wanted.name, self.alias, wanted.if_id)
+        self._report(DeviceCreated(wanted.name))
+
+    async def _look_again(self) -> None:
+        """Look whether one of the links that appeared is held by the tunnel's program."""
+        found = await asyncio.to_thread(self._claim.held, self._process.pid) if self._process else None
+        if found and self._index is None:
+            self.link_appeared(*found)
 
     async def _marked(self, name: str, index: int) -> None:
         await self._devices.mark(index, self.alias)
         self._report(LinkAppeared(name, index))
-
-    async def _query(self, device: str) -> None:
-        self._report(await wireguard.status(device))
 
     async def _or_refused(self, device: str, change: Coroutine[Any, Any, None]) -> None:
         try:
@@ -304,10 +309,10 @@ class Channels:
 
     # -- sockets and time
 
-    def _open(self, channel: str, path: str) -> None:
-        if channel in self._dialogues:
-            self._dialogues[channel].close()
-        self._dialogues[channel] = Dialogue(channel, path, self._report, self._is_ours)
+    def _told(self, event: DriverEvent) -> None:
+        if isinstance(event, Opened):
+            self._keep(self._look_again())  # a program that listens has its device by then
+        self._report(event)
 
     def _is_ours(self, server: socket) -> bool:
         return self._process is not None and is_of_session(server, self._process)
@@ -319,6 +324,9 @@ class Channels:
         self._timer = asyncio.get_running_loop().call_at(when, self._report, Tick())
 
     # -- letting go
+
+    async def _reported(self, work: Callable[..., Awaitable[DriverEvent]], *given: object) -> None:
+        self._report(await work(*given))
 
     def _report(self, event: DriverEvent) -> None:
         if self._reporter is not None:
@@ -335,8 +343,7 @@ class Channels:
             self._timer.cancel()
         for task in self._tasks:
             task.cancel()
-        for dialogue in self._dialogues.values():
-            dialogue.close()
+        self._sockets.close()
         for listener in self._listeners:
             listener.close()
         if self._tail is not None:

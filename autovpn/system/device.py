@@ -17,8 +17,8 @@ class Devices(Protocol):
         """Return the index of the link that has this name now."""
         ...
 
-    async def create(self, kind: str, name: str, alias: str) -> int:
-        """Make a device with this alias and return its index."""
+    async def create(self, kind: str, name: str, alias: str, if_id: int | None = None) -> int:
+        """Make a device with this alias and return its index; `if_id` is that of one of kind xfrm."""
         ...
 
     async def mark(self, index: int, alias: str) -> None:

@@ -48,8 +48,18 @@ async def trusted(action: Spawn | Run) -> tuple[str, ...]:
 
 
 def put(directory: Path, action: Write) -> None:
-    """Write a file below a tunnel's own folder; one of the same name is replaced, a link is never followed."""
-    path = directory / action.name
+    """Write a file below a tunnel's own folder; one of the same name is replaced, a link is never followed.
+
+    Raises SystemFault where that can't be done.
+    """
+    try:
+        _put(directory, directory / action.name, action)
+    except OSError as error:
+        msg = f"{directory / action.name}: can't be written: {error.strerror}"
+        raise SystemFault(msg) from error
+
+
+def _put(directory: Path, path: Path, action: Write) -> None:
     for folder in (directory, *reversed([parent for parent in path.parents if parent.is_relative_to(directory)])):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)

@@ -59,7 +59,7 @@ def marked(tables: Tables) -> tuple[MarkedDevice, ...]:
     )
 
 
-async def create(kind: str, name: str, alias: str) -> int:
+async def create(kind: str, name: str, alias: str, if_id: int | None = None) -> int:
     """Make a device of a kernel kind ("wireguard", "tun", ...) with a name and our mark; its index.
 
     The kernel takes no alias for a device that it is only making (rtnl_create_link in net/core/rtnetlink.c). So the
@@ -75,7 +75,8 @@ async def create(kind: str, name: str, alias: str) -> int:
         if kind == "tun":
             _create_tun(unmarked)
         else:
-            await ask(f"a device of kind {kind}", kernel.link("add", ifname=unmarked, kind=kind))
+            own = {} if if_id is None else {"xfrm_if_id": if_id}  # IFLA_XFRM_IF_ID of <linux/if_link.h>
+            await ask(f"a device of kind {kind}", kernel.link("add", ifname=unmarked, kind=kind, **own))
         index = await _index_of(kernel, unmarked)
         try:
             await ask(f"the mark of {name}", kernel.link("set", index=index, ifalias=alias))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -32,3 +33,14 @@ def in_session(pid: int, leader: Process) -> bool:
     """
     facts = facts_of(pid)
     return facts is not None and leader.pid in (facts.session, facts.parent)
+
+
+def roots_session(connection: socket.socket) -> tuple[int, int] | None:
+    """Return the leader (pid, start time) of the session of a server that is root's, or our own user's; else None."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    pid, user, _ = CREDENTIALS.unpack(raw)
+    server = facts_of(pid)
+    if server is None or user not in (0, os.geteuid()):
+        return None
+    leader = facts_of(server.session) or server
+    return leader.pid, leader.start_time

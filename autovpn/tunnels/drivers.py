@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from autovpn.tunnels.command import CommandDriver
+from autovpn.tunnels.ipsec import IpsecDriver
 from autovpn.tunnels.openssh import OpensshDriver
 from autovpn.tunnels.pptp import PptpDriver
 from autovpn.tunnels.vpnc import VpncDriver
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
     {
         "command": CommandDriver(),
+        "ipsec": IpsecDriver(),
         "openssh": OpensshDriver(),
         "pptp": PptpDriver(),
         "vpnc": VpncDriver(),

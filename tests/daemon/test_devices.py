@@ -20,7 +20,7 @@ class Changes:
         self.made: list[tuple[object, ...]] = []
         self.refuses = False
 
-    async def create(self, kind: str, name: str, alias: str) -> int:
+    async def create(self, kind: str, name: str, alias: str, if_id: int | None = None) -> int:
         self.made.append(("create", kind, name, alias))
         return 9
 

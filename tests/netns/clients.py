@@ -19,7 +19,8 @@ def _holds_a_tunnel(command_line: bytes) -> bool:
     return (
         b"\0-N\0" in command_line
         or b"\0nodetach\0" in command_line
-        or command_line.startswith((b"wireguard-go\0", b"vpnc\0"))
+        or b"\0--cookie-on-stdin\0" in command_line
+        or command_line.startswith((b"wireguard-go\0", b"vpnc\0", b"charon-systemd\0", b"openvpn\0"))
     )
 
 

@@ -16,7 +16,7 @@ from autovpn.core.driving import Driver, DriverEvent, Launch, Recovered, Step, U
 from autovpn.core.secret import Secret
 from autovpn.core.snapshot import LinkId
 from autovpn.errors import SystemFault, Unsupported
-from autovpn.system.channels import Channels
+from autovpn.system.channels import Ask, Channels, nobody
 from autovpn.tunnels.drivers import DRIVERS
 from tests.netns.record import note
 
@@ -61,7 +61,7 @@ class IpDevices:
 class Work:
     """One attempt of one driver. Everything of it has ended with its block, unless it was left running."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, ask: Ask = nobody) -> None:
         """Begin nothing yet."""
         self.launch = launch
         self.events: asyncio.Queue[DriverEvent] = asyncio.Queue()
@@ -71,6 +71,7 @@ class Work:
             launch.spec.device,
             IpDevices(),
             self.events.put_nowait,
+            ask,
         )
         self.seen: list[DriverEvent] = []
         self._driver: Driver[Any] = DRIVERS[launch.spec.type]
@@ -172,7 +173,7 @@ def address(ready: Ready, *routes: IPNetwork) -> None:
     assert facts.device
     for own in facts.addresses:
         peer = ("peer", str(facts.peer)) if facts.peer else ()
-        done = ip("address", "add", str(own.ip if peer else own), *peer, "dev", facts.device)
+        done = ip("address", "replace", str(own.ip if peer else own), *peer, "dev", facts.device)
         assert done.returncode == 0, done.stderr
     ip("link", "set", facts.device, "up")
     for route in routes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.netns.server_command import Command
+from tests.netns.server_ipsec import Ipsec
 from tests.netns.server_pptp import Pptp
 from tests.netns.servers import Charon, Sshd, Wireguard
 
@@ -16,5 +17,6 @@ SERVERS: tuple[type[Server], ...] = (
     Command,
     Wireguard,
     Charon,
+    Ipsec,
     Pptp,
 )

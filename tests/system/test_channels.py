@@ -55,7 +55,7 @@ class KernelOfTest:
     async def index_of(self, name: str) -> int | None:
         return self.others.get(name)
 
-    async def create(self, kind: str, name: str, alias: str) -> int:
+    async def create(self, kind: str, name: str, alias: str, if_id: int | None = None) -> int:
         if self.refusal:
             raise self.refusal
         self.aliases[len(self.aliases) + 10] = alias

@@ -9,10 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autovpn.core.actions import Action, Failed, Ready
-from autovpn.core.driving import Driver, DriverEvent, Exited, Launch, Line, Recovered, Report, Uplink
+from autovpn.core.driving import (
+    Answered,
+    Closed,
+    DeviceRefused,
+    Driver,
+    DriverEvent,
+    Exited,
+    Launch,
+    Line,
+    LinkAppeared,
+    Opened,
+    Ran,
+    Received,
+    Recovered,
+    Report,
+    Uplink,
+    ViciAnswer,
+    ViciEvent,
+    ViciReply,
+)
 from autovpn.core.secret import Secret
 from autovpn.core.settings import (
     Endpoint,
+    IpsecAuth,
+    IpsecSettings,
     OpensshSettings,
     PptpSettings,
     Settings,
@@ -71,6 +92,9 @@ SETTINGS: dict[str, Settings] = {
         endpoints=(Endpoint("vpn.example", 443, "tcp"),),
         addresses=(IPv4Interface("10.98.0.2/30"),),
     ),
+    "ipsec": IpsecSettings(
+        "vpn.example", IpsecAuth.XAUTH, 1, user="alice", remote_id="vpn.office.example", psk="/etc/ipsec/group.psk"
+    ),
     "openssh": OpensshSettings(
         "vpn.example",
         2222,
@@ -90,15 +114,27 @@ SETTINGS: dict[str, Settings] = {
         dns=("10.20.0.53",),
     ),
 }
-FILES = {"/etc/vpnc/office.conf": VPNC_FILE, "/etc/wireguard/office.conf": WIREGUARD_FILE}
+FILES = {
+    "/etc/ipsec/group.psk": "group secret\n",
+    "/etc/vpnc/office.conf": VPNC_FILE,
+    "/etc/wireguard/office.conf": WIREGUARD_FILE,
+}
 PORTS = {
     "command": (443, "tcp"),
+    "ipsec": (500, "udp"),
     "openssh": (2222, "tcp"),
     "pptp": (1723, "tcp"),
     "vpnc": (500, "udp"),
     "wireguard": (51820, "udp"),
 }
-DEVICES = {"command": "avtcmd", "openssh": "tun712345", "pptp": "avtpptp", "vpnc": "avtvpnc", "wireguard": "avtwg"}
+DEVICES = {
+    "command": "avtcmd",
+    "ipsec": "avtipsec",
+    "openssh": "tun712345",
+    "pptp": "avtpptp",
+    "vpnc": "avtvpnc",
+    "wireguard": "avtwg",
+}
 TYPES = tuple(SETTINGS)
 
 
@@ -117,7 +153,9 @@ def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the
         nonce="0123456789abcdef",
         notifier=("/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py"),
         files={path: Secret(text.encode()) for path, text in FILES.items()},
-        password=Secret(PASSWORD.encode() + b"\n") if kind in {"command", "pptp", "vpnc"} else None,
+        password=Secret(PASSWORD.encode() + b"\n")
+        if kind in {"command", "ipsec", "openconnect", "openvpn", "pptp", "vpnc"}
+        else None,
     )
     return replace(made, **own)
 
@@ -130,17 +168,52 @@ def recovered(kind: str, *, pid: int | None = 4711, epoch: float = 0.0) -> Recov
 
 def transcript(name: str) -> list[DriverEvent]:
     """Return what the real program did."""
-    return [_event(json.loads(row)) for row in (TRANSCRIPTS / f"{name}.jsonl").read_text().splitlines()]
+    return [
+        _ipsec_event(row) or _event(row)
+        for row in map(json.loads, (TRANSCRIPTS / f"{name}.jsonl").read_text().splitlines())
+    ]
 
 
 def _event(row: dict[str, Any]) -> DriverEvent:
     match row:
         case {"line": text}:
             return Line(text)
+        case {"opened": channel}:
+            return Opened(channel)
+        case {"channel": channel, "received": text}:
+            return Received(channel, text.encode())
+        case {"closed": channel}:
+            return Closed(channel)
+        case {"answered": name, "answer": answer}:
+            return Answered(name, None if answer is None else Secret(answer.encode()))
         case {"report": values}:
             return Report(values)
+        case {"ran": name, "status": status, "errors": errors, "secret": hidden}:
+            return Ran(name, status, errors, Secret(hidden.encode()))
         case _:
             return Exited(row["exited"])
+
+
+def _ipsec_event(row: dict[str, Any]) -> DriverEvent | None:
+    match row:
+        case {"vici": event, "message": message}:
+            return ViciEvent(event, _frozen(message))
+        case {"vici_answered": name, "words": words}:
+            return ViciAnswer(name, words)
+        case {"refused": device, "unsupported": unsupported}:
+            return DeviceRefused(device, unsupported, "Unknown device type")
+        case {"appeared": device}:
+            return LinkAppeared(device, 9)
+        case _:
+            return None
+
+
+def _frozen(message: dict[str, Any]) -> ViciReply:
+    """Return a message of strongSwan's as it is reported, with tuples for lists."""
+    return {
+        name: tuple(value) if isinstance(value, list) else _frozen(value) if isinstance(value, dict) else value
+        for name, value in message.items()
+    }
 
 
 @dataclass

@@ -36,8 +36,34 @@ ANSWERS = [
     b"\xff\n\n",
     b"errno=x\n\n",
 ]
+OPENVPN = [
+    b">HOLD:Waiting for hold release:0\r\n",
+    b">PASSWORD:Need 'Auth' username/password\r\n",
+    b">PASSWORD:Need 'Auth' username/password SC:1,Token\r\n",
+    b">PASSWORD:Verification Failed: 'Auth' ['CRV1:R,E:s:YWxpY2U=:Code']\r\n",
+    b">PASSWORD:Need 'Private Key' password\r\n>INFOMSG:CR_TEXT:R:Code\r\n",
+    b">UPDOWN:UP\r\n>UPDOWN:ENV,ifconfig_local=10.96.0.2\r\n>UPDOWN:ENV,END\r\n",
+    b">STATE:1,CONNECTED,SUCCESS,10.96.0.2,192.0.2.1,1194,,,\r\n",
+    b"1,CONNECTED,SUCCESS,10.96.0.2,192.0.2.1,1194,,,\r\nEND\r\n",
+    b">STATE:1,RECONNECTING,ping-restart,,,,,\r\n",
+    b">STATE:1,RECONNECTING,SIGUSR1,,,,,\r\n",
+    b">LOG:1,N,read UDPv4 [ECONNREFUSED]: Connection refused\r\n",
+    b">STATE\r\n>LOG\r\n>FATAL:\xff\r\n",
+]
+CHILD: driving.ViciReply = {"name": "autovpn-office", "state": "INSTALLED", "remote-ts": ("10.20.0.0/24", "x", "::/0")}
+SAS: list[driving.ViciReply] = [
+    {"autovpn-office": {"local-vips": ("10.96.0.1", "x"), "child-sas": {"autovpn-office-1": CHILD}}},
+    {"autovpn-office": {"child-sas": {"autovpn-office-1": {"state": "DELETING"}}}},
+    {"autovpn-office": "x"},
+    {"up": "yes", "autovpn-office": {}},
+    {"msg": "ignore malformed INFORMATIONAL request"},
+    {"msg": ("x",)},
+    {},
+]
+channels = st.sampled_from(["uapi", "management", "vici", "x"])
 NAMES = [*DEVICES.values(), "other", ""]
-REPORTED = ["reason", "TUNDEV", "INTERNAL_IP4_ADDRESS", "INTERNAL_IP4_DNS", "INTERNAL_IP4_MTU", "CISCO_SPLIT_INC",
+REPORTED = ["PLUTO_VERB", "PLUTO_DNS4_1",
+            "reason", "TUNDEV", "INTERNAL_IP4_ADDRESS", "INTERNAL_IP4_DNS", "INTERNAL_IP4_MTU", "CISCO_SPLIT_INC",
             "CISCO_SPLIT_INC_0_ADDR", "CISCO_SPLIT_INC_0_MASKLEN", "CISCO_DEF_DOMAIN", "CISCO_BANNER", "ARGV_4",
             "ARGV_6", "DNS1"]  # fmt: skip
 VALUES = st.sampled_from(
@@ -60,17 +86,28 @@ VALUES = st.sampled_from(
     ]
 )
 
+LOGINS = ["", "Password:***\nUser input required in non-interactive mode\n", "Login failed.\n"]
+COOKIES = st.sampled_from([b"", b"COOKIE='webvpn=wonder land'\nFINGERPRINT='pin-sha256:x='\n"]).map(Secret)
+
 names = st.sampled_from(NAMES)
 STRATEGIES: dict[type[object], st.SearchStrategy[driving.DriverEvent]] = {
     driving.Exited: st.builds(driving.Exited, st.sampled_from([-9, 0, 1, 2, 127, 255])),
     driving.Line: st.builds(driving.Line, st.sampled_from(LINES)),
     driving.Report: st.builds(Report, st.dictionaries(st.sampled_from(REPORTED), VALUES, max_size=4)),
-    driving.Opened: st.builds(driving.Opened, st.sampled_from(["uapi", "x"])),
-    driving.Received: st.builds(driving.Received, st.just("uapi"), st.sampled_from(ANSWERS)),
-    driving.Closed: st.builds(driving.Closed, st.just("uapi")),
-    driving.Ran: st.builds(Ran, st.just("check"), st.sampled_from([0, 255, None])),
+    driving.Opened: st.builds(driving.Opened, channels),
+    driving.Received: st.builds(driving.Received, channels, st.sampled_from([*ANSWERS, *OPENVPN])),
+    driving.Closed: st.builds(driving.Closed, channels),
+    driving.Ran: st.builds(
+        Ran, st.sampled_from(["check", "login"]), st.sampled_from([0, 255, None]), st.sampled_from(LOGINS), COOKIES
+    ),
     driving.Dialled: st.builds(driving.Dialled, names, st.sampled_from(driving.DialOutcome), st.sampled_from(LINES)),
     driving.Notified: st.builds(driving.Notified, st.sampled_from([{"READY": "1"}, {"STATUS": "half way"}, {}])),
+    driving.ViciAnswer: st.builds(
+        driving.ViciAnswer, st.sampled_from(["xauth", "initiate", "list"]), st.sampled_from(["", "failed"])
+    ),
+    driving.ViciEvent: st.builds(
+        driving.ViciEvent, st.sampled_from(["control-log", "list-sa", "child-updown"]), st.sampled_from(SAS)
+    ),
     driving.DeviceCreated: st.builds(driving.DeviceCreated, names),
     driving.DeviceRefused: st.builds(driving.DeviceRefused, names, st.booleans(), st.just("File exists")),
     driving.WireguardStatus: st.builds(
@@ -107,7 +144,10 @@ def is_key(secret: str) -> bool:
 
 SIGNS = {
     "command": lambda event: isinstance(event, Ran | driving.LinkAppeared),
+    "ipsec": lambda event: isinstance(event, driving.ViciAnswer | Report | driving.LinkAppeared | driving.Tick),
+    "openconnect": lambda event: isinstance(event, Report) and event.values.get("reason") in {"connect", "reconnect"},
     "openssh": lambda event: isinstance(event, driving.Line | Ran),
+    "openvpn": lambda event: isinstance(event, driving.Received),
     "pptp": lambda event: isinstance(event, Report | driving.Tick),
     "vpnc": lambda event: isinstance(event, Report) and event.values.get("reason") == "connect",
     "wireguard": lambda event: isinstance(event, driving.Received | driving.WireguardStatus),
@@ -147,7 +187,7 @@ def test_the_secrets_of_the_test_above_do_go_to_the_programs() -> None:
         play.feed(driving.DeviceRefused(DEVICES[kind], unsupported=True, words=""), driving.Opened("uapi"))
         for action in play.actions:
             match action:
-                case Spawn(stdin=Secret() as hidden) | Send(data=hidden):
+                case Spawn(stdin=Secret() as hidden) | Run(stdin=Secret() as hidden) | Send(data=hidden):
                     given_away += hidden.reveal()
                 case _:
                     pass

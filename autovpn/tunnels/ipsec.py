@@ -1,0 +1,337 @@
+"""The `ipsec` tunnel: IKEv2 and IKEv1 by strongSwan, over its vici socket.
+
+The packets are the kernel's, through a device of kind xfrm that is tied to the policies, or where the kernel lacks one
+strongSwan's own: its libipsec makes a tun device under a name of its own choice, and always puts ESP into UDP.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from autovpn.core.actions import CreateDevice, LookAgainAt, Ready, SetUp, Spawn, ViciCall, ViciOpen, Write
+from autovpn.core.driving import (
+    Closed,
+    DeviceCreated,
+    DeviceRefused,
+    Exited,
+    Line,
+    LinkAppeared,
+    LinkVanished,
+    Opened,
+    Report,
+    Tick,
+    ViciAnswer,
+    ViciEvent,
+)
+from autovpn.core.tunnel import FailureClass
+from autovpn.tunnels import charon, ipsec_facts
+from autovpn.tunnels.attempt import (
+    ENVIRONMENT,
+    Attempt,
+    EndsAlone,
+    Stage,
+    Telltales,
+    at_its_end,
+    device_lost,
+    ended,
+    give_up,
+    heard,
+    in_words,
+    lost,
+    meaning,
+    timed_out,
+)
+from autovpn.tunnels.charon import connection_name, interface_id, settings_of, socket_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autovpn.core.driving import DriverEvent, Launch, Recovered, Step
+    from autovpn.core.settings import IpsecSettings
+    from autovpn.tunnels.ipsec_facts import Child
+
+CHANNEL = "vici"
+
+SCRIPT_PATIENCE = 1.0
+"""Seconds for the updown script, which alone is told of name servers, to report once the keys are agreed."""
+
+TELLTALES: Telltales = (
+    ("no trusted", FailureClass.TRUST),
+    ("constraint check failed", FailureClass.TRUST),
+    ("no issuer certificate found", FailureClass.TRUST),
+    ("signature validation failed", FailureClass.TRUST),
+    ("certificate was revoked", FailureClass.TRUST),
+    ("EAP-MS-CHAPv2 failed", FailureClass.AUTH),
+    ("AUTHENTICATION_FAILED", FailureClass.AUTH),
+    ("EAP_FAILURE", FailureClass.AUTH),
+    ("MAC mismatched", FailureClass.AUTH),
+    ("(myself) failed", FailureClass.AUTH),
+    ("no shared key found", FailureClass.AUTH),
+    ("no private key found", FailureClass.AUTH),
+    ("no EAP key found", FailureClass.AUTH),
+    ("no XAuth", FailureClass.AUTH),
+    ("could not decrypt payloads", FailureClass.AUTH),
+    ("hash does not match", FailureClass.AUTH),
+    ("NO_PROPOSAL_CHOSEN", FailureClass.LOCAL),
+    ("no acceptable", FailureClass.LOCAL),
+    ("TS_UNACCEPTABLE", FailureClass.LOCAL),
+    ("INVALID_ID_INFORMATION", FailureClass.LOCAL),
+    ("unable to add SAD entry", FailureClass.LOCAL),
+    ("unable to install", FailureClass.LOCAL),
+    ("plugin dependencies", FailureClass.LOCAL),
+)
+"""What charon says when it fails. What else it says (retransmissions without an answer) may be better later."""
+
+UNREADABLE = "ignore malformed INFORMATIONAL request"
+"""What is left of an error that the server has encrypted with another shared key, in IKEv1: it sends nothing more."""
+
+_NOISE = re.compile(
+    r"(?:generating|parsed|sending (?:packet|cert|end|DELETE)|received (?:packet|cert request|DELETE|end entity)"
+    r"|initiating|establishing CHILD_SA|  (?:using|reached)|selected proposal|scheduling|maximum|peer supports"
+    r"|remote host is|local host is|retransmit|deleting IKE_SA|IKE_SA deleted"
+    r"|received .*(?:vendor ID$|cert requests for)|server requested|checking certificate|certificate status"
+    r"|failed to establish CHILD_SA, keeping|IKE_SA .* established|authentication of .* successful)"
+)
+"""What charon says of every attempt, or beside the reason: it would push the telling lines out."""
+
+
+class Carrier(Enum):
+    """Who moves the packets."""
+
+    KERNEL = "kernel"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecState(Attempt):
+    """One connection of strongSwan's.
+
+    `waiting` are the commands still to be given; `child` is what the last list of SAs told, and `reported` what the
+    updown script was told of name servers. `expected` says that the list was asked for.
+    """
+
+    carrier: Carrier = Carrier.KERNEL
+    device: str | None = None
+    is_open: bool = False
+    waiting: tuple[ViciCall, ...] = ()
+    child: Child | None = None
+    is_listed: bool = False
+    reported: tuple[str, ...] | None = None
+    recovered: Recovered | None = None
+
+
+class IpsecDriver(EndsAlone):
+    """Drives a charon of its own, or one that runs already."""
+
+    def start(self, launch: Launch, now: float) -> Step[IpsecState]:
+        """Make the device where the kernel has one of this kind, and start charon."""
+        settings = settings_of(launch)
+        state = IpsecState(launch, now + launch.spec.connect_timeout)
+        if missing := [path for path in launch.spec.files if path not in launch.files]:
+            return give_up(state, FailureClass.LOCAL, f"{missing[0]} could not be read")
+        if not launch.endpoints:
+            return give_up(state, FailureClass.NAME, f"no address is known for {settings.server}")
+        if settings.esp == Carrier.USER.value:
+            return _begin(replace(state, carrier=Carrier.USER))
+        if settings.mode == "transport":
+            return _begin(state)
+        create = CreateDevice("xfrm", launch.spec.device, interface_id(launch))
+        return replace(state, device=launch.spec.device), (create, LookAgainAt(state.deadline))
+
+    def adopt(self, launch: Launch, recovered: Recovered, now: float) -> Step[IpsecState]:
+        """Ask a running charon whether the child still stands."""
+        state = IpsecState(launch, now + launch.spec.connect_timeout, device=recovered.device, recovered=recovered)
+        if recovered.facts is None or (recovered.pid is None and not settings_of(launch).vici):
+            return give_up(state, FailureClass.LOST, "the tunnel was not up when its daemon ended")
+        return state, (_open(launch), LookAgainAt(state.deadline))
+
+    def feed(self, state: IpsecState, event: DriverEvent, now: float) -> Step[IpsecState]:
+        """Take what charon, its updown script and the kernel say."""
+        if end := at_its_end(state, event, now):
+            return end
+        match event:
+            case Opened() | Closed() | ViciAnswer() | ViciEvent():
+                return _vici(state, event, now)
+            case Report(values):
+                return _report(state, values)
+            case DeviceCreated() | DeviceRefused() | LinkAppeared() | LinkVanished():
+                return _device(state, event, now)
+            case Line() | Exited():
+                return _program(state, event)
+            case Tick():
+                return _tick(state, now)
+            case _:
+                return state, ()
+
+
+def _device(
+    state: IpsecState, event: DeviceCreated | DeviceRefused | LinkAppeared | LinkVanished, now: float
+) -> Step[IpsecState]:
+    settings = settings_of(state.launch)
+    match event:
+        case DeviceCreated(name) if name == state.device:
+            begun, actions = _begin(state)
+            return begun, (SetUp(name), *actions)
+        case DeviceRefused(name, unsupported, words) if name == state.device and not state.waiting:
+            if unsupported and settings.esp == "auto" and settings.protocol == "esp" and not settings.vici:
+                return _begin(replace(state, carrier=Carrier.USER, device=None))
+            needed = "; a device of kind xfrm is needed" if unsupported else ""
+            return give_up(state, FailureClass.LOCAL, f"{words}{needed}")
+        case LinkAppeared(name) if state.carrier is Carrier.USER and state.device is None:
+            return _ready_if_whole(replace(state, device=name))
+        case LinkVanished(name) if name == state.device:
+            return device_lost(state, name, now)
+        case _:
+            return state, ()
+
+
+def _program(state: IpsecState, event: Line | Exited) -> Step[IpsecState]:
+    match event:
+        case Exited(status):
+            program = settings_of(state.launch).charon
+            if state.is_open:  # what it said was of the connection, not of its end
+                state = replace(state, said=())
+            return ended(state, program, status, TELLTALES, FailureClass.LOCAL)
+        case Line(text):  # once the socket is open, it says the same with less around it
+            return (state if state.is_open else _said(state, text.partition("] ")[2] or text)), ()
+
+
+def _begin(state: IpsecState) -> Step[IpsecState]:
+    """Have charon listen, or turn to the one that does, and keep what it is to be told until then."""
+    launch, settings = state.launch, settings_of(state.launch)
+    is_tied = state.carrier is Carrier.KERNEL and settings.mode == "tunnel"
+    waiting = charon.calls(launch, encap=_encap(launch), if_id=interface_id(launch) if is_tied else None)
+    state = replace(state, waiting=waiting)
+    later = LookAgainAt(state.deadline)
+    if settings.vici:
+        return state, (_open(launch), later)
+    in_user_space = state.carrier is Carrier.USER
+    configuration = charon.configuration(launch, in_user_space=in_user_space)
+    environment = (*ENVIRONMENT, ("STRONGSWAN_CONF", f"{launch.directory}/{charon.CONFIGURATION}"))
+    spawn = Spawn((settings.charon,), environment, names_device=in_user_space)
+    return state, (Write(charon.CONFIGURATION, configuration), spawn, _open(launch), later)
+
+
+def _open(launch: Launch) -> ViciOpen:
+    return ViciOpen(socket_path(launch), charon.EVENTS, foreign=settings_of(launch).vici is not None)
+
+
+def _opened(state: IpsecState) -> Step[IpsecState]:
+    state = replace(state, is_open=True, said=())
+    return _list(state) if state.recovered else _next(state)
+
+
+def _next(state: IpsecState) -> Step[IpsecState]:
+    call, *rest = state.waiting
+    return replace(state, waiting=tuple(rest)), (call,)
+
+
+def _list(state: IpsecState) -> Step[IpsecState]:
+    name = connection_name(state.launch)
+    return replace(state, child=None, is_listed=False), (ViciCall("list", "list-sas", {"ike": name}),)
+
+
+def _vici(state: IpsecState, event: Opened | Closed | ViciAnswer | ViciEvent, now: float) -> Step[IpsecState]:
+    match event:
+        case Opened(channel):
+            is_awaited = channel == CHANNEL and not state.is_open and (state.waiting or state.recovered)
+            return _opened(state) if is_awaited else (state, ())
+        case Closed(channel):
+            return lost(state, "strongSwan closed its socket", now) if channel == CHANNEL else (state, ())
+        case ViciAnswer():
+            return _answered(state, event, now)
+        case ViciEvent():
+            return _told(state, event)
+
+
+def _answered(state: IpsecState, answer: ViciAnswer, now: float) -> Step[IpsecState]:
+    match answer:
+        case ViciAnswer("initiate", words) if words:
+            kind = meaning(state.said, TELLTALES) or FailureClass.UNREACHABLE
+            return give_up(state, kind, in_words(state) or words)
+        case ViciAnswer(name, words) if words:
+            return give_up(state, FailureClass.LOCAL, f"{name}: {words}")
+        case ViciAnswer("list"):
+            return _listed(state, now)
+        case _:
+            return _next(state) if state.waiting else _list(state)
+
+
+def _told(state: IpsecState, event: ViciEvent) -> Step[IpsecState]:
+    match event:
+        case ViciEvent("control-log", {"msg": str(text)}):
+            state = _said(state, text)
+            if UNREADABLE in text and state.stage is Stage.CONNECTING:
+                return give_up(state, FailureClass.AUTH, f"{in_words(state)}; is the shared key right?")
+            return state, ()
+        case ViciEvent("list-sa", message):
+            return replace(state, child=state.child or ipsec_facts.child_in(message, connection_name(state.launch))), ()
+        case ViciEvent("child-updown" | "ike-updown", message) if state.stage is Stage.UP:
+            is_news = connection_name(state.launch) in message and message.get("up") != "yes"
+            return _list(state) if is_news else (state, ())
+        case _:
+            return state, ()
+
+
+def _listed(state: IpsecState, now: float) -> Step[IpsecState]:
+    """Take a whole list of SAs."""
+    if state.child is None:
+        words = "the server ended the tunnel (there is no child SA any more)"
+        return give_up(state, FailureClass.LOST, words)
+    if state.stage is Stage.UP:
+        return state, ()
+    if state.recovered and state.recovered.facts:
+        return replace(state, stage=Stage.UP), (Ready(state.recovered.facts),)
+    patience = min(now + SCRIPT_PATIENCE, state.deadline)
+    ready, actions = _ready_if_whole(replace(state, is_listed=True))
+    return ready, actions or (LookAgainAt(patience),)
+
+
+def _report(state: IpsecState, values: Mapping[str, str]) -> Step[IpsecState]:
+    if not values.get("PLUTO_VERB", "").startswith("up-"):
+        return state, ()
+    found = ipsec_facts.resolvers(values)
+    return _ready_if_whole(replace(state, reported=found or state.reported or ()))
+
+
+def _ready_if_whole(state: IpsecState, *, is_late: bool = False) -> Step[IpsecState]:
+    """Be ready once the child, the device and the script's report are there, the last of which may never come."""
+    if state.stage is not Stage.CONNECTING or not state.is_listed or state.child is None:
+        return state, ()
+    if state.carrier is Carrier.USER and state.device is None:
+        return state, ()
+    if state.reported is None and not is_late:
+        return state, ()
+    facts = ipsec_facts.facts(state.child, state.launch, state.device, state.reported or (), _why(state))
+    return replace(state, stage=Stage.UP, said=()), (Ready(facts),)
+
+
+def _tick(state: IpsecState, now: float) -> Step[IpsecState]:
+    if state.stage is not Stage.CONNECTING:
+        return state, ()
+    if now >= state.deadline:
+        return timed_out(state, f"tunnel to {settings_of(state.launch).server}")
+    ready, actions = _ready_if_whole(state, is_late=True)
+    return ready, actions or (LookAgainAt(state.deadline),)
+
+
+def _said(state: IpsecState, text: str) -> IpsecState:
+    return state if _NOISE.match(text) or not text.strip() else heard(state, text)
+
+
+def _encap(launch: Launch) -> bool:
+    """Force UDP where the user says so, and where the tunnel came up without it and passed nothing."""
+    return settings_of(launch).encap or launch.fruitless % 2 == 1
+
+
+def _why(state: IpsecState) -> str:
+    settings: IpsecSettings = settings_of(state.launch)
+    if state.carrier is Carrier.USER:
+        reason = "" if settings.esp == Carrier.USER.value else ", since this kernel has no device of kind xfrm"
+        return f"strongSwan moves the packets itself{reason}"
+    if settings.encap:
+        return "as configured"
+    return "the plain form came up and passed nothing" if _encap(state.launch) else ""

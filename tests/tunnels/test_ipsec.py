@@ -1,0 +1,389 @@
+"""The ipsec driver, from what real runs of strongSwan said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface, IPv4Network, IPv6Address
+from typing import Any
+
+import pytest
+
+from autovpn import notify
+from autovpn.core.actions import (
+    CreateDevice,
+    Failed,
+    LookAgainAt,
+    Ready,
+    SetUp,
+    Spawn,
+    ViciCall,
+    ViciOpen,
+    Write,
+)
+from autovpn.core.driving import (
+    Closed,
+    DeviceCreated,
+    DeviceRefused,
+    Exited,
+    LinkAppeared,
+    LinkVanished,
+    Opened,
+    Recovered,
+    Report,
+    Tick,
+    ViciAnswer,
+    ViciEvent,
+)
+from autovpn.core.secret import Secret
+from autovpn.core.settings import IpsecAuth
+from autovpn.core.tunnel import FailureClass, PinnedEndpoint
+from autovpn.tunnels import charon
+from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, Play, launch, only, recovered, transcript
+
+DEVICE = DEVICES["ipsec"]
+CHILD: dict[str, Any] = {"name": "autovpn-office", "state": "INSTALLED", "remote-ts": ("10.20.0.0/24",), "encap": "no"}
+LISTED: dict[str, Any] = {"autovpn-office": {"local-vips": ("10.96.0.1",), "child-sas": {"autovpn-office-1": CHILD}}}
+LIST = ViciEvent("list-sa", LISTED)
+GONE = ViciEvent("list-sa", {"autovpn-office": {"child-sas": {}}})
+CHILD_DOWN = ViciEvent("child-updown", {"autovpn-office": {}})
+
+
+def kernel(**changes: Any) -> Play:  # noqa: ANN401 - fields of the launch or of its settings
+    """Return a connection of the kernel's ESP of which everything is told but the list of SAs."""
+    play = Play(launch("ipsec", **changes)).start()
+    play.feed(DeviceCreated(DEVICE), Opened("vici"))
+    while only(ViciCall, play.actions[-1:]).name != "list":
+        play.feed(ViciAnswer(only(ViciCall, play.actions[-1:]).name))
+    return play
+
+
+def up(**changes: Any) -> Play:  # noqa: ANN401 - as above
+    """Return a tunnel that is up."""
+    play = kernel(**changes)
+    play.feed(LIST, ViciAnswer("list"), Report({"PLUTO_VERB": "up-client", "PLUTO_DNS4_1": "10.20.0.53"}))
+    assert [type(news) for news in play.news] == [Ready]
+    return play
+
+
+def calls(play: Play) -> dict[str, Any]:
+    """Return the messages to strongSwan by command."""
+    return {action.command: action.message for action in play.actions if isinstance(action, ViciCall)}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("wrong-password", FailureClass.AUTH, "EAP-MS-CHAPv2 failed with error ERROR_AUTHENTICATION_FAILURE"),
+        ("wrong-xauth-password", FailureClass.AUTH, "XAuth authentication of 'alice' (myself) failed"),
+        ("wrong-group-secret", FailureClass.AUTH, "is the shared key right?"),
+        ("wrong-authority", FailureClass.TRUST, "no issuer certificate found"),
+        ("no-proposal", FailureClass.LOCAL, "NO_PROPOSAL_CHOSEN"),
+        ("no-networks", FailureClass.LOCAL, "TS_UNACCEPTABLE"),
+    ],
+)
+def test_a_refusal_is_told_in_words_of_strongswan(name: str, kind: FailureClass, words: str) -> None:
+    play = Play(launch("ipsec")).start()
+    play.feed(*transcript(f"ipsec-{name}"))
+    (failed,) = play.news
+    assert isinstance(failed, Failed)
+    assert failed.kind is kind
+    assert words in failed.words
+
+
+def test_it_is_ready_with_what_the_list_and_the_script_told() -> None:
+    play = Play(launch("ipsec")).start()
+    play.feed(*transcript("ipsec-ready"))
+    (ready,) = play.news
+    assert isinstance(ready, Ready)
+    assert ready.facts.device == "ipsec0"
+    assert ready.facts.addresses == (IPv4Interface("10.96.0.1/32"),)
+    assert ready.facts.prefixes == (IPv4Network("10.20.0.0/24"),)
+    assert ready.facts.dns == ("10.20.0.53", "10.20.0.54")
+    assert ready.facts.form == (
+        "ESP in UDP: strongSwan moves the packets itself, since this kernel has no device of kind xfrm"
+    )
+
+
+def test_a_child_that_the_server_deletes_is_noticed() -> None:
+    play = Play(launch("ipsec")).start()
+    play.feed(*transcript("ipsec-child-deleted"))
+    assert play.news[1:] == [Failed(FailureClass.LOST, "the server ended the tunnel (there is no child SA any more)")]
+
+
+def test_a_child_that_makes_room_for_another_one_is_no_loss() -> None:
+    play = up()
+    play.feed(CHILD_DOWN, LIST, ViciAnswer("list"))
+    assert len(play.news) == 1
+
+
+def test_what_becomes_of_a_connection_of_somebody_elses_is_no_news() -> None:
+    assert up().feed(ViciEvent("child-updown", {"other": {}})) == ()
+
+
+# -- the device and the program
+
+
+def test_the_kernels_device_is_tied_to_the_policies() -> None:
+    play = up()
+    device = only(CreateDevice, play.actions)
+    child = calls(play)["load-conn"]["autovpn-office"]["children"]["autovpn-office"]
+    assert (device.kind, device.name) == ("xfrm", DEVICE)
+    assert child["if_id_in"] == child["if_id_out"] == str(device.if_id)
+    assert only(SetUp, play.actions) == SetUp(DEVICE)
+    assert not only(Spawn, play.actions).names_device
+    assert b"libipsec kernel" not in only(Write, play.actions).content.reveal()
+
+
+def test_without_it_strongswan_moves_the_packets_itself() -> None:
+    play = Play(launch("ipsec")).start()
+    play.feed(DeviceRefused(DEVICE, unsupported=True, words=""))
+    assert only(Spawn, play.actions).names_device
+    assert b"kernel-libipsec kernel-netlink" in only(Write, play.actions).content.reveal()
+    play.feed(Opened("vici"))
+    while only(ViciCall, play.actions[-1:]).name != "list":
+        play.feed(ViciAnswer(only(ViciCall, play.actions[-1:]).name))
+    play.feed(LIST, ViciAnswer("list"), Report({"PLUTO_VERB": "up-client"}))
+    assert play.news == []
+    play.feed(LinkAppeared("ipsec3", 9))
+    (ready,) = play.news
+    assert isinstance(ready, Ready)
+    assert ready.facts.device == "ipsec3"
+
+
+def test_a_user_may_want_it_so() -> None:
+    play = Play(launch("ipsec", esp="user")).start()
+    assert not [action for action in play.actions if isinstance(action, CreateDevice)]
+    assert only(Spawn, play.actions).names_device
+
+
+@pytest.mark.parametrize("changes", [{"esp": "kernel"}, {"protocol": "ah"}, {"vici": "/run/charon.vici"}])
+def test_what_libipsec_can_not_do_is_a_failure_where_the_kernel_lacks_the_device(changes: dict[str, Any]) -> None:
+    play = Play(launch("ipsec", **changes)).start()
+    play.feed(DeviceRefused(DEVICE, unsupported=True, words="Unknown device type."))
+    words = "Unknown device type.; a device of kind xfrm is needed"
+    assert play.news == [Failed(FailureClass.LOCAL, words)]
+
+
+def test_a_device_that_is_taken_is_named() -> None:
+    play = Play(launch("ipsec")).start()
+    play.feed(DeviceRefused(DEVICE, unsupported=False, words="File exists"))
+    assert play.news == [Failed(FailureClass.LOCAL, "File exists")]
+
+
+def test_a_running_strongswan_is_told_and_none_is_started() -> None:
+    play = kernel(vici="/run/charon.vici")
+    assert not [action for action in play.actions if isinstance(action, Spawn | Write)]
+    assert only(ViciOpen, play.actions) == ViciOpen("/run/charon.vici", charon.EVENTS, foreign=True)
+
+
+def test_transport_mode_has_neither_device_nor_routes() -> None:
+    play = Play(launch("ipsec", mode="transport", virtual_address=False)).start()
+    assert not [action for action in play.actions if isinstance(action, CreateDevice)]
+    play.feed(Opened("vici"))
+    while only(ViciCall, play.actions[-1:]).name != "list":
+        play.feed(ViciAnswer(only(ViciCall, play.actions[-1:]).name))
+    play.feed(LIST, ViciAnswer("list"), Report({"PLUTO_VERB": "up-host"}))
+    (ready,) = play.news
+    assert isinstance(ready, Ready)
+    assert (ready.facts.device, ready.facts.prefixes, ready.facts.form) == (None, (), "ESP in transport mode")
+    child = calls(play)["load-conn"]["autovpn-office"]["children"]["autovpn-office"]
+    assert child["mode"] == "transport"
+    assert {"remote_ts", "if_id_in"}.isdisjoint(child)
+
+
+# -- the form of the packets
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "form"),
+    [
+        ({}, {}, "ESP"),
+        ({"protocol": "ah"}, {}, "AH"),
+        ({}, {"encap": "yes"}, "ESP in UDP"),
+        ({"encap": True}, {"encap": "yes"}, "ESP in UDP: as configured"),
+        ({"fruitless": 1}, {"encap": "yes"}, "ESP in UDP: the plain form came up and passed nothing"),
+        ({"fruitless": 2}, {}, "ESP"),
+    ],
+)
+def test_the_form_of_the_packets_is_told_with_its_reason(
+    changes: dict[str, Any], told: dict[str, str], form: str
+) -> None:
+    play = kernel(**changes)
+    listed: dict[str, Any] = {"autovpn-office": {"child-sas": {"autovpn-office-1": CHILD | told}}}
+    play.feed(ViciEvent("list-sa", listed), ViciAnswer("list"), Report({"PLUTO_VERB": "up-client"}))
+    (ready,) = play.news
+    assert isinstance(ready, Ready)
+    assert ready.facts.form == form
+    forced = calls(play)["load-conn"]["autovpn-office"]["encap"]
+    assert (forced == "yes") == bool(changes.get("encap") or changes.get("fruitless") == 1)
+
+
+def test_a_nat_on_the_way_is_named_as_the_reason_for_udp() -> None:
+    play = kernel()
+    ike: dict[str, Any] = {"nat-any": "yes", "child-sas": {"autovpn-office-1": CHILD | {"encap": "yes"}}}
+    play.feed(ViciEvent("list-sa", {"autovpn-office": ike}), ViciAnswer("list"), Report({"PLUTO_VERB": "up-client"}))
+    (ready,) = play.news
+    assert isinstance(ready, Ready)
+    assert ready.facts.form == "ESP in UDP: a NAT is on the way"
+
+
+def test_ipv6_on_the_way_leaves_less_room() -> None:
+    endpoint = PinnedEndpoint(IPv6Address("2001:db8::1"), 500, "udp")
+    (ready,) = up(endpoints=(endpoint,)).news
+    assert isinstance(ready, Ready)
+    assert ready.facts.overhead == 108
+
+
+# -- what it is told
+
+
+def test_secrets_go_over_the_socket_with_their_owners() -> None:
+    play = kernel()
+    shared = [action.message for action in play.actions if isinstance(action, ViciCall) and "owners" in action.message]
+    told = [(message["type"], message["owners"]) for message in shared]
+    assert told == [("IKE", ("vpn.office.example",)), ("XAUTH", ("alice",))]
+    contents = [message["data"].reveal() for message in shared if isinstance(message["data"], Secret)]
+    assert contents == [b"group secret", PASSWORD.encode()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "local", "remote"),
+    [
+        (
+            {"auth": IpsecAuth.EAP, "version": 2, "psk": None, "ca": "/ca.crt", "remote_id": None},
+            {"auth": "eap-mschapv2", "id": "alice", "eap_id": "alice"},
+            {"auth": "pubkey", "id": "vpn.example", "cacert-ours": {"file": "/ca.crt"}},
+        ),
+        (
+            {"auth": IpsecAuth.CERTIFICATE, "version": 2, "psk": None, "ca": "/ca.crt", "certificate": "/own.crt"},
+            {"auth": "pubkey", "cert-ours": {"file": "/own.crt"}},
+            {"auth": "pubkey", "id": "vpn.office.example", "cacert-ours": {"file": "/ca.crt"}},
+        ),
+        (
+            {"auth": IpsecAuth.PSK, "version": 2, "psk": None, "local_id": "laptop"},
+            {"auth": "psk", "id": "laptop"},
+            {"auth": "psk", "id": "vpn.office.example"},
+        ),
+    ],
+)
+def test_each_side_proves_who_it_is(changes: dict[str, Any], local: object, remote: object) -> None:
+    connection = calls(kernel(**changes))["load-conn"]["autovpn-office"]
+    assert connection["local"] == local
+    assert connection["remote"] == remote
+    assert connection["vips"] == ("0.0.0.0", "::")
+
+
+def test_a_key_is_told_before_the_connection() -> None:
+    made = launch("ipsec", auth=IpsecAuth.CERTIFICATE, version=2, psk=None, key="/own.key")
+    play = Play(replace(made, files={"/own.key": Secret(b"key")}, password=None)).start()
+    play.feed(DeviceCreated(DEVICE), Opened("vici"), ViciAnswer("key", "parsing private key failed"))
+    assert only(ViciCall, play.actions).command == "load-key"
+    assert play.news == [Failed(FailureClass.LOCAL, "key: parsing private key failed")]
+
+
+def test_networks_proposals_and_what_is_behind_us_are_told() -> None:
+    made = launch(
+        "ipsec",
+        remote=(IPv4Network("10.0.0.0/8"),),
+        proposals=("aes256-sha256",),
+        ike_proposals=("aes256-sha256-modp2048",),
+        virtual_address=False,
+    )
+    play = Play(replace(made, spec=replace(made.spec, local=(IPv4Network("192.168.7.0/24"),)))).start()
+    play.feed(DeviceCreated(DEVICE), Opened("vici"), ViciAnswer("ike"), ViciAnswer("xauth"))
+    connection = calls(play)["load-conn"]["autovpn-office"]
+    child = connection["children"]["autovpn-office"]
+    assert connection["proposals"] == ("aes256-sha256-modp2048",)
+    assert connection["vips"] == ()
+    assert child["remote_ts"] == ("10.0.0.0/8",)
+    assert child["local_ts"] == ("192.168.7.0/24",)
+    assert child["esp_proposals"] == ("aes256-sha256",)
+
+
+def test_the_script_is_told_where_the_notifiers_socket_is() -> None:
+    child = calls(kernel())["load-conn"]["autovpn-office"]["children"]["autovpn-office"]
+    assert child["updown"].startswith("env AUTOVPN_NOTIFY=/run/autovpn/t/notify.sock /usr/bin/python3 -I")
+    assert charon.NOTIFY_VARIABLE == notify.SOCKET_VARIABLE
+    assert all(notify.is_known(name) for name in (b"PLUTO_VERB", b"PLUTO_DNS4_1", b"PLUTO_DNS6_1"))
+    assert not notify.is_known(b"PLUTO_XAUTH_ID")
+
+
+# -- time, losses, the next daemon
+
+
+def test_it_waits_for_the_script_but_a_second() -> None:
+    play = kernel()
+    (later,) = play.feed(LIST, ViciAnswer("list"))
+    assert later == LookAgainAt(START + 1.0)
+    play.now += 1.0
+    play.feed(Tick())
+    (ready,) = play.news
+    assert isinstance(ready, Ready)
+    assert ready.facts.dns == ()
+
+
+def test_a_script_that_tells_of_an_end_makes_nothing_ready() -> None:
+    play = kernel()
+    play.feed(LIST, ViciAnswer("list"), Report({"PLUTO_VERB": "down-client"}))
+    assert play.news == []
+
+
+def test_it_gives_up_when_the_time_is_over() -> None:
+    play = Play(launch("ipsec")).start()
+    play.now = START + TIMEOUT
+    play.feed(Tick())
+    assert play.news == [Failed(FailureClass.UNREACHABLE, "no tunnel to vpn.example within 30 s")]
+
+
+def test_a_charon_that_can_not_be_started_is_a_local_failure() -> None:
+    play = Play(launch("ipsec")).start()
+    play.feed(DeviceCreated(DEVICE), Exited(127))
+    (failed,) = play.news
+    assert isinstance(failed, Failed)
+    assert failed.kind is FailureClass.LOCAL
+    assert "charon-systemd can't be started" in failed.words
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (Exited(-9), "charon-systemd was killed by signal 9"),
+        (Closed("vici"), "strongSwan closed its socket"),
+        (LinkVanished(DEVICE), f"the device {DEVICE} is gone"),
+    ],
+)
+def test_what_it_needs_and_loses_is_named(event: Exited | Closed | LinkVanished, words: str) -> None:
+    play = up()
+    play.feed(event)
+    play.now += 2
+    play.feed(Tick())
+    assert play.news[1:] == [Failed(FailureClass.LOST, words)]
+
+
+def test_a_missing_file_and_a_missing_address_are_named() -> None:
+    made = launch("ipsec")
+    unread = replace(made, files={}, spec=replace(made.spec, files=("/etc/ipsec/group.psk",)))
+    assert Play(unread).start().news == [Failed(FailureClass.LOCAL, "/etc/ipsec/group.psk could not be read")]
+    words = "no address is known for vpn.example"
+    assert Play(launch("ipsec", endpoints=())).start().news == [Failed(FailureClass.NAME, words)]
+
+
+def test_a_running_tunnel_is_taken_over_when_its_child_stands() -> None:
+    found = recovered("ipsec")
+    play = Play(launch("ipsec", files={}, password=None)).adopt(found)
+    play.feed(Opened("vici"), LIST, ViciAnswer("list"))
+    assert found.facts
+    assert play.news == [Ready(found.facts)]
+    assert list(calls(play)) == ["list-sas"]
+
+
+def test_a_running_tunnel_without_a_child_is_lost() -> None:
+    play = Play(launch("ipsec")).adopt(recovered("ipsec"))
+    play.feed(Opened("vici"), GONE, ViciAnswer("list"))
+    assert [news.kind for news in play.news if isinstance(news, Failed)] == [FailureClass.LOST]
+
+
+@pytest.mark.parametrize("found", [Recovered(4711, DEVICE, None), recovered("ipsec", pid=None)])
+def test_a_tunnel_that_was_never_ready_or_has_no_program_is_not_adopted(found: Recovered) -> None:
+    play = Play(launch("ipsec")).adopt(found)
+    assert [news.kind for news in play.news if isinstance(news, Failed)] == [FailureClass.LOST]
