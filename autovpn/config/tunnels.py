@@ -11,6 +11,7 @@ from autovpn.config.tunnel import TunnelTable
 from autovpn.config.tunnel_command import CommandTunnel
 from autovpn.config.tunnel_ipsec import IpsecTunnel
 from autovpn.config.tunnel_openssh import OpensshTunnel
+from autovpn.config.tunnel_openvpn import OpenvpnTunnel
 from autovpn.config.tunnel_pptp import PptpTunnel
 from autovpn.config.tunnel_vpnc import VpncTunnel
 from autovpn.config.tunnel_wireguard import WireguardTunnel
@@ -19,11 +20,12 @@ TYPES: Mapping[str, type[TunnelTable]] = {
     "wireguard": WireguardTunnel,
     "command": CommandTunnel,
     "openssh": OpensshTunnel,
+    "openvpn": OpenvpnTunnel,
     "vpnc": VpncTunnel,
     "ipsec": IpsecTunnel,
     "pptp": PptpTunnel,
 }
 Tunnel = Annotated[
-    WireguardTunnel | OpensshTunnel | VpncTunnel | IpsecTunnel | PptpTunnel | CommandTunnel,
+    WireguardTunnel | OpensshTunnel | OpenvpnTunnel | VpncTunnel | IpsecTunnel | PptpTunnel | CommandTunnel,
     Field(discriminator="type"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autovpn.core.settings import OpensshSettings as Openssh
+from autovpn.core.settings import OpenvpnSettings as Openvpn
 from autovpn.core.settings import PptpSettings as Pptp
 from autovpn.core.settings import VpncSettings as Vpnc
 from autovpn.core.settings import WireguardSettings as Wireguard
@@ -34,6 +35,10 @@ _BY_TYPE: dict[tuple[FailureClass, type], str] = {
     "its administrator (ssh-keygen -l) before you change known_hosts; until then nothing is sent to it",
     (FailureClass.UNREACHABLE, Wireguard): "No handshake was answered. WireGuard is silent about every mistake: check "
     "the endpoint, that UDP gets through here, both sides' public keys, and this machine's clock",
+    (FailureClass.AUTH, Openvpn): "The server refuses the user, the password, the code or our certificate; the words "
+    f"above say which. {_ONCE}",
+    (FailureClass.TRUST, Openvpn): "The server's certificate is not of the authority in 'ca', or not in the name that "
+    "the file asks for ('verify-x509-name', 'remote-cert-tls'). Ask its administrator before you change either",
     (FailureClass.AUTH, Pptp): "The server refuses the user or the password, or it wants a weaker method than "
     f"MS-CHAPv2. A user of Windows may have to be written as DOMAIN\\USER. {_ONCE}",
     (FailureClass.TRUST, Pptp): "The server encrypts nothing or too weakly, or does not know your password itself. "

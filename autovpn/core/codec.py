@@ -66,6 +66,7 @@ _DATACLASSES: tuple[type, ...] = (
     settings.SshForward,
     settings.OpensshSettings,
     settings.VpncSettings,
+    settings.OpenvpnSettings,
     settings.IpsecSettings,
     settings.PptpSettings,
     tunnel.Health,

@@ -149,6 +149,25 @@ class PptpSettings:
         return self.ask_dns
 
 
+@dataclass(frozen=True, slots=True)
+class OpenvpnSettings:
+    """An OpenVPN tunnel (openvpn(8)); `config` is the user's own file, `remotes` are the servers that it names."""
+
+    config: str
+    remotes: tuple[Endpoint, ...] = ()
+    username: str | None = None
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the far ends whose packets must stay outside the tunnel."""
+        return self.remotes
+
+    @property
+    def may_push_dns(self) -> bool:
+        """Report whether DNS servers can come from the tunnel itself."""
+        return True
+
+
 class IpsecAuth(Enum):
     """How both sides of an IPsec tunnel prove who they are."""
 

@@ -221,4 +221,5 @@ class Sessions:
         password = self._questions.password(spec.name) if spec.password and spec.password.ask else None
         if spec.password and not spec.password.ask:
             password = await read_secret(spec.password, launch.nonce)
-        return replace(launch, files=await read_files(spec.files), password=password)
+        secrets = {name: await read_secret(ref, launch.nonce) for name, ref in spec.secrets if not ref.ask}
+        return replace(launch, files=await read_files(spec.files), password=password, secrets=secrets)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autovpn.tunnels.command import CommandDriver
 from autovpn.tunnels.ipsec import IpsecDriver
 from autovpn.tunnels.openssh import OpensshDriver
+from autovpn.tunnels.openvpn import OpenvpnDriver
 from autovpn.tunnels.pptp import PptpDriver
 from autovpn.tunnels.vpnc import VpncDriver
 from autovpn.tunnels.wireguard import WireguardDriver
@@ -23,6 +24,7 @@ DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
         "command": CommandDriver(),
         "ipsec": IpsecDriver(),
         "openssh": OpensshDriver(),
+        "openvpn": OpenvpnDriver(),
         "pptp": PptpDriver(),
         "vpnc": VpncDriver(),
         "wireguard": WireguardDriver(),

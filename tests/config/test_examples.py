@@ -16,6 +16,8 @@ NAMED = {
     "autovpn/keys/home-ssh": "key",
     "autovpn/keys/known_hosts": "vpn.example ssh-ed25519 AAAA",
     "autovpn/keys/ssh_config": "Host jump\n  HostName jump.example\n",
+    "profiles/agency-key.pw": "secret",
+    "openvpn/agency.ovpn": "client\nremote vpn.agency.example 1194 udp\n<ca>\nx\n</ca>\n",
     "profiles/campus.pw": "secret",
     "autovpn/lab-up": "#!/bin/sh\n",
     "profiles/old-office.pw": "secret",
@@ -36,12 +38,14 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "home-ssh",
         "library-socks",
         "old-office-pptp",
+        "agency-openvpn",
         "lab-command",
         "default",
     ]
     assert {tunnel.type for profile in policy.profiles for tunnel in profile.tunnels} == {
         "vpnc",
         "openssh",
+        "openvpn",
         "command",
         "pptp",
         "wireguard",

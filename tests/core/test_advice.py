@@ -5,12 +5,20 @@ from __future__ import annotations
 import pytest
 
 from autovpn.core.advice import advice
-from autovpn.core.settings import OpensshSettings, PptpSettings, Settings, VpncSettings, WireguardSettings
+from autovpn.core.settings import (
+    OpensshSettings,
+    OpenvpnSettings,
+    PptpSettings,
+    Settings,
+    VpncSettings,
+    WireguardSettings,
+)
 from autovpn.core.tunnel import Failure, FailureClass, TunnelSpec
 
 SETTINGS: tuple[Settings | None, ...] = (
     None,
     OpensshSettings("vpn.example"),
+    OpenvpnSettings("/etc/openvpn/x.ovpn"),
     PptpSettings("vpn.example", "alice"),
     VpncSettings("/etc/vpnc/x.conf"),
     WireguardSettings("/etc/wireguard/x.conf"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.netns.server_command import Command
 from tests.netns.server_ipsec import Ipsec
+from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
 from tests.netns.servers import Charon, Sshd, Wireguard
 
@@ -17,6 +18,7 @@ SERVERS: tuple[type[Server], ...] = (
     Command,
     Wireguard,
     Charon,
+    Openvpn,
     Ipsec,
     Pptp,
 )

@@ -11,13 +11,14 @@ import pytest
 from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
 from tests.netns.server_command import Command
+from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.test_resolve import NameServer
 from tests.netns.world import GATEWAY, OFFICE, wait_until
 
 EVENTS = ("preup", "postup", "predown", "postdown", "failup", "faildown")
-PROGRAMS = {Sshd: "ssh", Command: "ssh", Wireguard: "wireguard-go", Charon: "vpnc", Pptp: "pppd"}
+PROGRAMS = {Sshd: "ssh", Command: "ssh", Wireguard: "wireguard-go", Charon: "vpnc", Openvpn: "openvpn", Pptp: "pppd"}
 IMPATIENT = 'connect_timeout = "1s"\n'
 
 
@@ -92,7 +93,20 @@ def wrong_ppp_password(server: Server) -> str:
     return first(server)
 
 
+def wrong_openvpn_password(server: Server) -> str:
+    (server.folder / "openvpn.pw").write_text("looking glass\n")
+    return first(server)
+
+
+def wrong_server_name(server: Server) -> str:
+    config = server.folder / "office.ovpn"
+    config.write_text(config.read_text().replace("verify-x509-name vpn.", "verify-x509-name other."))
+    return first(server)
+
+
 REFUSALS = [
+    (Openvpn, wrong_openvpn_password, "auth", "AUTH_FAILED", "password"),
+    (Openvpn, wrong_server_name, "trust", "VERIFY X509NAME ERROR", "certificate"),
     (Command, wrong_key, "auth", "Permission denied", "credentials"),
     (Command, wrong_host_key, "trust", "Host key verification failed", "prove who it is"),
     (Sshd, wrong_key, "auth", "Permission denied", "authorized_keys"),
@@ -213,7 +227,7 @@ def test_a_closed_port_is_said_in_the_words_of_ssh(laptop: Laptop) -> None:
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_name_that_does_not_exist_is_said(laptop: Laptop, kind: type[Server]) -> None:
     server = kind(laptop.world)
-    for path in (server.folder / "client.conf", server.folder / "vpnc.conf"):
+    for path in (server.folder / "client.conf", server.folder / "vpnc.conf", server.folder / "office.ovpn"):
         if path.exists():
             path.write_text(path.read_text().replace(GATEWAY, "none.example"))
     with NameServer(laptop.world, GATEWAY):
@@ -289,7 +303,7 @@ def test_a_preup_hook_whose_failure_is_ignored_is_only_mentioned(laptop: Laptop)
 
 
 @pytest.mark.timeout(90)  # vpnc needs some 30 seconds to find its gateway dead
-@pytest.mark.parametrize("kind", [Sshd, Charon])
+@pytest.mark.parametrize("kind", [Sshd, Charon, Openvpn])
 def test_a_server_that_dies_is_lost_and_found_again(laptop: Laptop, kind: type[Server]) -> None:
     before = laptop.picture()
     server = kind(laptop.world)

@@ -35,6 +35,7 @@ from autovpn.core.settings import (
     IpsecAuth,
     IpsecSettings,
     OpensshSettings,
+    OpenvpnSettings,
     PptpSettings,
     Settings,
     VpncSettings,
@@ -83,6 +84,17 @@ Script /usr/share/vpnc-scripts/vpnc-script
 Debug 99
 """
 
+OPENVPN_FILE = """client
+remote vpn.example 1194 udp
+dev tun7
+ca ca.crt
+<key>
+group secret
+</key>
+auth-user-pass old.txt
+up /bin/evil
+"""
+
 SETTINGS: dict[str, Settings] = {
     "command": CommandSettings(
         ("vpn-up", "office"),
@@ -105,6 +117,7 @@ SETTINGS: dict[str, Settings] = {
         address=IPv4Interface("10.98.0.2/30"),
         peer=IPv4Address("10.98.0.1"),
     ),
+    "openvpn": OpenvpnSettings("/etc/openvpn/office.ovpn", (Endpoint("vpn.example", 1194),), "alice"),
     "pptp": PptpSettings("vpn.example", "alice"),
     "vpnc": VpncSettings("/etc/vpnc/office.conf", "vpn.example"),
     "wireguard": WireguardSettings(
@@ -123,6 +136,7 @@ PORTS = {
     "command": (443, "tcp"),
     "ipsec": (500, "udp"),
     "openssh": (2222, "tcp"),
+    "openvpn": (1194, "udp"),
     "pptp": (1723, "tcp"),
     "vpnc": (500, "udp"),
     "wireguard": (51820, "udp"),
@@ -131,6 +145,7 @@ DEVICES = {
     "command": "avtcmd",
     "ipsec": "avtipsec",
     "openssh": "tun712345",
+    "openvpn": "avtovpn",
     "pptp": "avtpptp",
     "vpnc": "avtvpnc",
     "wireguard": "avtwg",
@@ -178,6 +193,14 @@ def _event(row: dict[str, Any]) -> DriverEvent:
     match row:
         case {"line": text}:
             return Line(text)
+        case {"opened": channel}:
+            return Opened(channel)
+        case {"channel": channel, "received": text}:
+            return Received(channel, text.encode())
+        case {"closed": channel}:
+            return Closed(channel)
+        case {"answered": name, "answer": answer}:
+            return Answered(name, None if answer is None else Secret(answer.encode()))
         case {"opened": channel}:
             return Opened(channel)
         case {"channel": channel, "received": text}:
