@@ -36,8 +36,8 @@ def host(value: object) -> str:
 def user(value: object) -> str:
     r"""Return a user as the server knows him; one of Windows may be DOMAIN\USER."""
     written = text(value)
-    if not written.isprintable() or not 0 < len(written.encode()) <= _LONGEST_USER:
-        raise ValueError(f"{quoted(written)} is no user: it is empty, too long or holds control characters")
+    if not written.isprintable() or len(written.encode()) > _LONGEST_USER:
+        raise ValueError(f"{quoted(written)} is no user: it is too long or holds control characters")
     return written
 
 
