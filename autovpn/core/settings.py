@@ -224,4 +224,12 @@ class IpsecSettings:
         return self.virtual_address
 
 
-Settings = IpsecSettings | WireguardSettings | OpensshSettings | VpncSettings | PptpSettings | CommandSettings
+Settings = (
+    IpsecSettings
+    | WireguardSettings
+    | OpensshSettings
+    | VpncSettings
+    | PptpSettings
+    | CommandSettings
+    | OpenvpnSettings
+)

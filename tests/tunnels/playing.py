@@ -129,7 +129,7 @@ SETTINGS: dict[str, Settings] = {
 }
 FILES = {
     "/etc/ipsec/group.psk": "group secret\n",
-    "/etc/vpnc/office.conf": VPNC_FILE,
+    "/etc/openvpn/office.ovpn": OPENVPN_FILE, "/etc/vpnc/office.conf": VPNC_FILE,
     "/etc/wireguard/office.conf": WIREGUARD_FILE,
 }
 PORTS = {
@@ -193,14 +193,6 @@ def _event(row: dict[str, Any]) -> DriverEvent:
     match row:
         case {"line": text}:
             return Line(text)
-        case {"opened": channel}:
-            return Opened(channel)
-        case {"channel": channel, "received": text}:
-            return Received(channel, text.encode())
-        case {"closed": channel}:
-            return Closed(channel)
-        case {"answered": name, "answer": answer}:
-            return Answered(name, None if answer is None else Secret(answer.encode()))
         case {"opened": channel}:
             return Opened(channel)
         case {"channel": channel, "received": text}:

@@ -61,21 +61,6 @@ SAS: list[driving.ViciReply] = [
     {},
 ]
 channels = st.sampled_from(["uapi", "management", "vici", "x"])
-OPENVPN = [
-    b">HOLD:Waiting for hold release:0\r\n",
-    b">PASSWORD:Need 'Auth' username/password\r\n",
-    b">PASSWORD:Need 'Auth' username/password SC:1,Token\r\n",
-    b">PASSWORD:Verification Failed: 'Auth' ['CRV1:R,E:s:YWxpY2U=:Code']\r\n",
-    b">PASSWORD:Need 'Private Key' password\r\n>INFOMSG:CR_TEXT:R:Code\r\n",
-    b">UPDOWN:UP\r\n>UPDOWN:ENV,ifconfig_local=10.96.0.2\r\n>UPDOWN:ENV,END\r\n",
-    b">STATE:1,CONNECTED,SUCCESS,10.96.0.2,192.0.2.1,1194,,,\r\n",
-    b"1,CONNECTED,SUCCESS,10.96.0.2,192.0.2.1,1194,,,\r\nEND\r\n",
-    b">STATE:1,RECONNECTING,ping-restart,,,,,\r\n",
-    b">STATE:1,RECONNECTING,SIGUSR1,,,,,\r\n",
-    b">LOG:1,N,read UDPv4 [ECONNREFUSED]: Connection refused\r\n",
-    b">STATE\r\n>LOG\r\n>FATAL:\xff\r\n",
-]
-channels = st.sampled_from(["uapi", "management", "x"])
 NAMES = [*DEVICES.values(), "other", ""]
 REPORTED = ["PLUTO_VERB", "PLUTO_DNS4_1",
             "reason", "TUNDEV", "INTERNAL_IP4_ADDRESS", "INTERNAL_IP4_DNS", "INTERNAL_IP4_MTU", "CISCO_SPLIT_INC",
@@ -162,7 +147,6 @@ SIGNS = {
     "ipsec": lambda event: isinstance(event, driving.ViciAnswer | Report | driving.LinkAppeared | driving.Tick),
     "openconnect": lambda event: isinstance(event, Report) and event.values.get("reason") in {"connect", "reconnect"},
     "openssh": lambda event: isinstance(event, driving.Line | Ran),
-    "openvpn": lambda event: isinstance(event, driving.Received),
     "openvpn": lambda event: isinstance(event, driving.Received),
     "pptp": lambda event: isinstance(event, Report | driving.Tick),
     "vpnc": lambda event: isinstance(event, Report) and event.values.get("reason") == "connect",
