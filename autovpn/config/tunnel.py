@@ -66,13 +66,14 @@ class RoutesTable(Table):
 class Reading:
     """What a type of tunnel made of its own keys.
 
-    `files` are those whose content the driver needs at each start, `watched` those that the program reads by itself,
-    `secrets` those beside the password. `reach` are the networks that the tunnel leads to; None where only the far end
-    knows them.
+    `files` are those whose content the driver needs at each start, `public` the like without a secret in them,
+    `watched` those that the program reads by itself, `secrets` those beside the password. `reach` are the networks that
+    the tunnel leads to; None where only the far end knows them.
     """
 
     settings: Settings
     files: tuple[str, ...] = ()
+    public: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
     secrets: tuple[tuple[str, SecretRef], ...] = ()
     mode: RouteMode = RouteMode.SPLIT
@@ -123,7 +124,12 @@ class TunnelTable(Table):
         for name_, secret in reading.secrets:
             context.check_secret((*key, name_), secret)
         secrets = [secret for _, secret in reading.secrets] + ([password] if password else [])
-        watched = (*reading.files, *reading.watched, *(secret.file for secret in secrets if secret.file))
+        watched = (
+            *reading.files,
+            *reading.public,
+            *reading.watched,
+            *(secret.file for secret in secrets if secret.file),
+        )
         device = self.device or self.default_device(name)
         return TunnelSpec(
             name=name,
@@ -133,6 +139,7 @@ class TunnelTable(Table):
             routes=self._routes(reading, context, key),
             password=password,
             files=reading.files,
+            public_files=reading.public,
             fingerprint=fingerprint(watched),
             mtu=self.mtu,
             connect_timeout=self.connect_timeout,

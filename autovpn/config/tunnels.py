@@ -13,6 +13,7 @@ from autovpn.config.tunnel_ipsec import IpsecTunnel
 from autovpn.config.tunnel_openssh import OpensshTunnel
 from autovpn.config.tunnel_openvpn import OpenvpnTunnel
 from autovpn.config.tunnel_pptp import PptpTunnel
+from autovpn.config.tunnel_tinc import TincTunnel
 from autovpn.config.tunnel_vpnc import VpncTunnel
 from autovpn.config.tunnel_wireguard import WireguardTunnel
 
@@ -22,10 +23,18 @@ TYPES: Mapping[str, type[TunnelTable]] = {
     "openssh": OpensshTunnel,
     "openvpn": OpenvpnTunnel,
     "vpnc": VpncTunnel,
+    "tinc": TincTunnel,
     "ipsec": IpsecTunnel,
     "pptp": PptpTunnel,
 }
 Tunnel = Annotated[
-    WireguardTunnel | OpensshTunnel | OpenvpnTunnel | VpncTunnel | IpsecTunnel | PptpTunnel | CommandTunnel,
+    WireguardTunnel
+    | OpensshTunnel
+    | OpenvpnTunnel
+    | VpncTunnel
+    | TincTunnel
+    | IpsecTunnel
+    | PptpTunnel
+    | CommandTunnel,
     Field(discriminator="type"),
 ]

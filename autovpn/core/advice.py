@@ -5,6 +5,7 @@ from __future__ import annotations
 from autovpn.core.settings import OpensshSettings as Openssh
 from autovpn.core.settings import OpenvpnSettings as Openvpn
 from autovpn.core.settings import PptpSettings as Pptp
+from autovpn.core.settings import TincSettings as Tinc
 from autovpn.core.settings import VpncSettings as Vpnc
 from autovpn.core.settings import WireguardSettings as Wireguard
 from autovpn.core.tunnel import Failure, FailureClass, TunnelSpec
@@ -45,6 +46,11 @@ _BY_TYPE: dict[tuple[FailureClass, type], str] = {
     "'mppe' says what is enough; to lower it protects nothing",
     (FailureClass.UNREACHABLE, Pptp): "PPTP needs TCP port 1723 and IP protocol 47 (GRE). Many networks drop GRE, and "
     "nothing can be done about that from here: name another tunnel after this one",
+    (
+        FailureClass.UNREACHABLE,
+        Tinc,
+    ): "No node could be connected to. Check 'Address' in its file below hosts/, that TCP "
+    "and UDP port 655 get through here, and that both nodes have each other's public key: a wrong one looks the same",
     (FailureClass.UNREACHABLE, Vpnc): "The gateway does not answer. Check 'IPSec gateway', and that UDP ports 500 and "
     "4500 get through here; a wrong 'IPSec ID' can look the same",
 }

@@ -66,6 +66,8 @@ _DATACLASSES: tuple[type, ...] = (
     settings.SshForward,
     settings.OpensshSettings,
     settings.VpncSettings,
+    settings.TincPeer,
+    settings.TincSettings,
     settings.OpenvpnSettings,
     settings.IpsecSettings,
     settings.PptpSettings,

@@ -33,12 +33,12 @@ class Uplink:
 class Launch:
     """All that a driver needs to start: what the user asked for and what the machine has ready.
 
-    `files` holds the content of `spec.files` by path; `password` what `spec.password` refers to; `directory` is the
-    tunnel's own folder (0700, /run) for sockets; `notifier` the argument list that a program may run to report its
-    environment to us; `endpoints` the resolved far ends; `secrets` what `spec.secrets` refer to, by name, without those
-    that a person is asked for. `attempt` counts from 1, and `last_failure` is that of the
-    attempt before. `fruitless` counts how often the tunnel came up on this network and passed nothing: a driver whose
-    packets can have several forms takes the next one for each.
+    `files` holds the content of `spec.files` and `spec.public_files` by path; `password` what `spec.password` refers
+    to; `directory` is the tunnel's own folder (0700, /run) for sockets; `notifier` the argument list that a program may
+    run to report its environment to us; `endpoints` the resolved far ends; `secrets` what `spec.secrets` refer to, by
+    name, without those that a person is asked for. `attempt` counts from 1, and `last_failure` is that of the attempt
+    before. `fruitless` counts how often the tunnel came up on this network and passed nothing: a driver whose packets
+    can have several forms takes the next one for each.
     """
 
     spec: TunnelSpec

@@ -224,8 +224,49 @@ class IpsecSettings:
         return self.virtual_address
 
 
+@dataclass(frozen=True, slots=True)
+class TincPeer:
+    """A node that tinc connects to, and where its `Address` lines say that it is: each takes TCP and UDP."""
+
+    name: str
+    addresses: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TincSettings:
+    """A tinc tunnel (tinc.conf(5)): `config` is the user's own folder, `name` this machine's in the mesh.
+
+    `keys` are the private keys, by the names that tinc gives them, and where the user has them; `settings` the files
+    that together are tinc.conf, and `hosts` the names of those in the folder `hosts`.
+    """
+
+    config: str
+    name: str
+    peers: tuple[TincPeer, ...]
+    addresses: tuple[IPInterface, ...]
+    keys: tuple[tuple[str, str], ...]
+    settings: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the far ends whose packets must stay outside the tunnel, all of TCP before all of UDP."""
+        return tuple(
+            Endpoint(end.host, end.port, protocol)
+            for protocol in ("tcp", "udp")
+            for peer in self.peers
+            for end in peer.addresses
+        )
+
+    @property
+    def may_push_dns(self) -> bool:
+        """Report whether DNS servers can come from the tunnel itself."""
+        return False
+
+
 Settings = (
-    IpsecSettings
+    TincSettings
+    | IpsecSettings
     | WireguardSettings
     | OpensshSettings
     | VpncSettings

@@ -55,10 +55,10 @@ class Health:
 class TunnelSpec:
     """One tunnel as configured.
 
-    `files` are read at each start; `fingerprint` tells their versions apart (inode, size and time of change, never
-    their content), so that a changed secret replaces the tunnel. `connect_timeout` is in seconds. `local` are
-    the networks behind this machine that the far end reaches through the tunnel. `secrets` are those beside the
-    password, by a name that its driver knows.
+    `files` are read at each start, and so are `public_files`, which hold no secret; `fingerprint` tells their versions
+    apart (inode, size and time of change, never their content), so that a changed secret replaces the tunnel.
+    `connect_timeout` is in seconds. `local` are the networks behind this machine that the far end reaches through the
+    tunnel. `secrets` are those beside the password, by a name that its driver knows.
     """
 
     name: str
@@ -68,6 +68,7 @@ class TunnelSpec:
     routes: RouteWish = field(default_factory=RouteWish)
     password: SecretRef | None = None
     files: tuple[str, ...] = ()
+    public_files: tuple[str, ...] = ()
     fingerprint: str = ""
     mtu: int | None = None
     connect_timeout: float = 30.0

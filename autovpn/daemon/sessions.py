@@ -222,4 +222,9 @@ class Sessions:
         if spec.password and not spec.password.ask:
             password = await read_secret(spec.password, launch.nonce)
         secrets = {name: await read_secret(ref, launch.nonce) for name, ref in spec.secrets if not ref.ask}
-        return replace(launch, files=await read_files(spec.files), password=password, secrets=secrets)
+        return replace(
+            launch,
+            files=await read_files(spec.files) | await read_files(spec.public_files, secret=False),
+            password=password,
+            secrets=secrets,
+        )

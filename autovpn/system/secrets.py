@@ -43,17 +43,20 @@ async def read_secret(
     raise Refused("password", "names neither file, command nor credential")
 
 
-async def read_files(paths: Iterable[str], *, below: Path = Path("/")) -> dict[str, Secret]:
-    """Return the content of files that hold secrets, as it is, by path; raise as `read_secret` does."""
+async def read_files(paths: Iterable[str], *, secret: bool = True, below: Path = Path("/")) -> dict[str, Secret]:
+    """Return the content of files, as it is, by path; raise as `read_secret` does.
+
+    Files that are not `secret` may be read by others, though not written.
+    """
 
     def read() -> dict[str, Secret]:
-        return {path: Secret(_read(Path(path), below)) for path in paths}
+        return {path: Secret(_read(Path(path), below, secret=secret)) for path in paths}
 
     return await asyncio.to_thread(read)
 
 
-def _read(path: Path, below: Path) -> bytes:
-    """Read a file that root alone can read and write, checked on the descriptor that is read."""
+def _read(path: Path, below: Path, *, secret: bool = True) -> bytes:
+    """Read a file that root alone can write, and a secret one read, checked on the descriptor that is read."""
     ourselves = os.geteuid()
     try:
         descriptor = open_trusted(path, owner=ourselves, below=below)
@@ -61,8 +64,8 @@ def _read(path: Path, below: Path) -> bytes:
         raise Refused(str(path), f"can't be read: {error.strerror}") from error
     with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor)
         facts = os.fstat(descriptor)
-        if why := distrust_file(facts.st_uid, facts.st_mode, {0, ourselves}, secret=True):
-            raise Refused(str(path), why, f"mend it with 'chmod go= {path}'")
+        if why := distrust_file(facts.st_uid, facts.st_mode, {0, ourselves}, secret=secret):
+            raise Refused(str(path), why, f"mend it with 'chmod go{'=' if secret else '-w'} {path}'")
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise Refused(str(path), f"is longer than {LARGEST >> 20} MiB")

@@ -10,6 +10,7 @@ from autovpn.tunnels.ipsec import IpsecDriver
 from autovpn.tunnels.openssh import OpensshDriver
 from autovpn.tunnels.openvpn import OpenvpnDriver
 from autovpn.tunnels.pptp import PptpDriver
+from autovpn.tunnels.tinc import TincDriver
 from autovpn.tunnels.vpnc import VpncDriver
 from autovpn.tunnels.wireguard import WireguardDriver
 
@@ -26,6 +27,7 @@ DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
         "openssh": OpensshDriver(),
         "openvpn": OpenvpnDriver(),
         "pptp": PptpDriver(),
+        "tinc": TincDriver(),
         "vpnc": VpncDriver(),
         "wireguard": WireguardDriver(),
     }

@@ -21,6 +21,10 @@ NAMED = {
     "profiles/campus.pw": "secret",
     "autovpn/lab-up": "#!/bin/sh\n",
     "profiles/old-office.pw": "secret",
+    "tinc/friends/tinc.conf": "Name = laptop\nConnectTo = gateway\n",
+    "tinc/friends/rsa_key.priv": "key",
+    "tinc/friends/hosts/laptop": "",
+    "tinc/friends/hosts/gateway": "Address = vpn.example\n",
 }
 
 
@@ -40,6 +44,7 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "old-office-pptp",
         "agency-openvpn",
         "lab-command",
+        "mesh-tinc",
         "default",
     ]
     assert {tunnel.type for profile in policy.profiles for tunnel in profile.tunnels} == {
@@ -48,6 +53,7 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "openvpn",
         "command",
         "pptp",
+        "tinc",
         "wireguard",
     }
     assert policy.profiles[-1].tunnels[0].routes.mode is RouteMode.FULL

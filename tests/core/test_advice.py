@@ -10,6 +10,7 @@ from autovpn.core.settings import (
     OpenvpnSettings,
     PptpSettings,
     Settings,
+    TincSettings,
     VpncSettings,
     WireguardSettings,
 )
@@ -20,6 +21,7 @@ SETTINGS: tuple[Settings | None, ...] = (
     OpensshSettings("vpn.example"),
     OpenvpnSettings("/etc/openvpn/x.ovpn"),
     PptpSettings("vpn.example", "alice"),
+    TincSettings("/etc/tinc/x", "laptop", (), (), ()),
     VpncSettings("/etc/vpnc/x.conf"),
     WireguardSettings("/etc/wireguard/x.conf"),
 )

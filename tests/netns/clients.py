@@ -20,7 +20,7 @@ def _holds_a_tunnel(command_line: bytes) -> bool:
         b"\0-N\0" in command_line
         or b"\0nodetach\0" in command_line
         or b"\0--cookie-on-stdin\0" in command_line
-        or command_line.startswith((b"wireguard-go\0", b"vpnc\0", b"charon-systemd\0", b"openvpn\0"))
+        or command_line.startswith((b"wireguard-go\0", b"vpnc\0", b"tincd\0", b"charon-systemd\0", b"openvpn\0"))
     )
 
 

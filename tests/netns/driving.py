@@ -162,7 +162,7 @@ def launch(
         directory=str(directory),
         nonce="0123456789abcdef",
         notifier=NOTIFIER,
-        files={path: Secret(Path(path).read_bytes()) for path in spec.files},
+        files={path: Secret(Path(path).read_bytes()) for path in spec.files + spec.public_files},
         password=None if password is None else Secret(password),
     )
 

@@ -8,6 +8,7 @@ from tests.netns.server_command import Command
 from tests.netns.server_ipsec import Ipsec
 from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
+from tests.netns.server_tinc import Tinc
 from tests.netns.servers import Charon, Sshd, Wireguard
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ SERVERS: tuple[type[Server], ...] = (
     Command,
     Wireguard,
     Charon,
+    Tinc,
     Openvpn,
     Ipsec,
     Pptp,

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from autovpn.core.driving import Recovered, Report
 from autovpn.core.settings import OpensshSettings
 from autovpn.core.tunnel import Facts, FailureClass
 from tests.netns.driving import Work, address, index_of, launch
+from tests.netns.server_tinc import Tinc
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.world import OFFICE, wait_until
 
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 # wireguard-go's socket has the device's name and is in no network namespace: two test runs must not meet at it.
-DEVICES: dict[type[Server], str] = {Sshd: "tun712345", Wireguard: f"avtw{os.getpid()}", Charon: "avtvpnc"}
+DEVICES: dict[type[Server], str] = {
+    Sshd: "tun712345",
+    Wireguard: f"avtw{os.getpid()}",
+    Charon: "avtvpnc",
+    Tinc: "avttinc",
+}
 FORM = "force-natt (ESP in UDP, as if a NAT were on the way): as the file says"
 PASSWORDS: dict[type[Server], bytes] = {Charon: b"wonder land\n"}
 TYPES = [pytest.param(cls, id=cls.label) for cls in DEVICES]
@@ -72,6 +79,8 @@ def expected_facts(server: Server) -> Facts:
         case Wireguard():
             prefixes = server.spec("office", device).settings.peers[0].allowed_ips  # type: ignore[union-attr]
             return Facts(device, (server.address,), prefixes=prefixes)
+        case Tinc():
+            return Facts(device, (server.address,), prefixes=(ip_network(server.own.ip), OFFICE_NETWORK), overhead=86)
         case Charon():
             return Facts(
                 device, prefixes=(OFFICE_NETWORK,), dns=server.dns, search=server.search, overhead=88, form=FORM

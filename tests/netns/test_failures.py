@@ -13,12 +13,21 @@ from tests.netns.laptop import Laptop
 from tests.netns.server_command import Command
 from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
+from tests.netns.server_tinc import Tinc
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.test_resolve import NameServer
 from tests.netns.world import GATEWAY, OFFICE, wait_until
 
 EVENTS = ("preup", "postup", "predown", "postdown", "failup", "faildown")
-PROGRAMS = {Sshd: "ssh", Command: "ssh", Wireguard: "wireguard-go", Charon: "vpnc", Openvpn: "openvpn", Pptp: "pppd"}
+PROGRAMS = {
+    Sshd: "ssh",
+    Command: "ssh",
+    Wireguard: "wireguard-go",
+    Charon: "vpnc",
+    Tinc: "tincd",
+    Openvpn: "openvpn",
+    Pptp: "pppd",
+}
 IMPATIENT = 'connect_timeout = "1s"\n'
 
 
@@ -227,7 +236,12 @@ def test_a_closed_port_is_said_in_the_words_of_ssh(laptop: Laptop) -> None:
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_name_that_does_not_exist_is_said(laptop: Laptop, kind: type[Server]) -> None:
     server = kind(laptop.world)
-    for path in (server.folder / "client.conf", server.folder / "vpnc.conf", server.folder / "office.ovpn"):
+    for path in (
+        server.folder / "client.conf",
+        server.folder / "vpnc.conf",
+        server.folder / "client/hosts/gateway",
+        server.folder / "office.ovpn",
+    ):
         if path.exists():
             path.write_text(path.read_text().replace(GATEWAY, "none.example"))
     with NameServer(laptop.world, GATEWAY):
@@ -303,7 +317,7 @@ def test_a_preup_hook_whose_failure_is_ignored_is_only_mentioned(laptop: Laptop)
 
 
 @pytest.mark.timeout(90)  # vpnc needs some 30 seconds to find its gateway dead
-@pytest.mark.parametrize("kind", [Sshd, Charon, Openvpn])
+@pytest.mark.parametrize("kind", [Sshd, Charon, Tinc, Openvpn])
 def test_a_server_that_dies_is_lost_and_found_again(laptop: Laptop, kind: type[Server]) -> None:
     before = laptop.picture()
     server = kind(laptop.world)

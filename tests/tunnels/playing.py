@@ -38,6 +38,8 @@ from autovpn.core.settings import (
     OpenvpnSettings,
     PptpSettings,
     Settings,
+    TincPeer,
+    TincSettings,
     VpncSettings,
     WireguardPeer,
     WireguardSettings,
@@ -62,7 +64,8 @@ PRIVATE_KEY = "YAnV3d7Aaz0P2CVrmPZXg5mkgPTsVvSRJTJTJTJTJVE="
 SHARED_KEY = "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE="
 PUBLIC_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 PASSWORD = "wonder land"
-SECRETS = (PRIVATE_KEY, SHARED_KEY, PASSWORD, "group secret")
+TINC_KEY = "the key of this laptop"
+SECRETS = (PRIVATE_KEY, SHARED_KEY, PASSWORD, "group secret", TINC_KEY)
 
 WIREGUARD_FILE = f"""
 [Interface]
@@ -95,6 +98,14 @@ auth-user-pass old.txt
 up /bin/evil
 """
 
+TINC_FILES = {
+    "tinc.conf": "Name = laptop\nConnectTo = gateway\nInterface = wrong\n",
+    "rsa_key.priv": TINC_KEY,
+    "hosts/laptop": "Subnet = 10.94.0.2/32\nours\n",
+    "hosts/gateway": "Address = vpn.example\nSubnet = 10.20.0.0/24\n-----BEGIN RSA PUBLIC KEY-----\ntheirs\n",
+    "hosts/printer": "Subnet = 10.94.0.3/32\n",
+}
+
 SETTINGS: dict[str, Settings] = {
     "command": CommandSettings(
         ("vpn-up", "office"),
@@ -119,6 +130,15 @@ SETTINGS: dict[str, Settings] = {
     ),
     "openvpn": OpenvpnSettings("/etc/openvpn/office.ovpn", (Endpoint("vpn.example", 1194),), "alice"),
     "pptp": PptpSettings("vpn.example", "alice"),
+    "tinc": TincSettings(
+        "/etc/tinc/office",
+        "laptop",
+        (TincPeer("gateway", (Endpoint("vpn.example", 655, "tcp"),)),),
+        (IPv4Interface("10.94.0.2/24"),),
+        (("rsa_key.priv", "/etc/tinc/office/rsa_key.priv"),),
+        ("/etc/tinc/office/tinc.conf",),
+        ("gateway", "laptop", "printer"),
+    ),
     "vpnc": VpncSettings("/etc/vpnc/office.conf", "vpn.example"),
     "wireguard": WireguardSettings(
         "/etc/wireguard/office.conf",
@@ -129,8 +149,10 @@ SETTINGS: dict[str, Settings] = {
 }
 FILES = {
     "/etc/ipsec/group.psk": "group secret\n",
-    "/etc/openvpn/office.ovpn": OPENVPN_FILE, "/etc/vpnc/office.conf": VPNC_FILE,
+    "/etc/openvpn/office.ovpn": OPENVPN_FILE,
+    "/etc/vpnc/office.conf": VPNC_FILE,
     "/etc/wireguard/office.conf": WIREGUARD_FILE,
+    **{f"/etc/tinc/office/{name}": text for name, text in TINC_FILES.items()},
 }
 PORTS = {
     "command": (443, "tcp"),
@@ -138,6 +160,7 @@ PORTS = {
     "openssh": (2222, "tcp"),
     "openvpn": (1194, "udp"),
     "pptp": (1723, "tcp"),
+    "tinc": (655, "tcp"),
     "vpnc": (500, "udp"),
     "wireguard": (51820, "udp"),
 }
@@ -147,6 +170,7 @@ DEVICES = {
     "openssh": "tun712345",
     "openvpn": "avtovpn",
     "pptp": "avtpptp",
+    "tinc": "avttinc",
     "vpnc": "avtvpnc",
     "wireguard": "avtwg",
 }

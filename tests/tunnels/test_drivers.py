@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from ipaddress import IPv4Address
+from itertools import pairwise
 from typing import get_args
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autovpn.core import driving
-from autovpn.core.actions import Failed, Ready, Run, Send, Spawn
+from autovpn.core.actions import Failed, Ready, Run, Send, Spawn, Write
 from autovpn.core.driving import Ran, Recovered, Report
 from autovpn.core.secret import Secret
 from autovpn.core.tunnel import Facts, PinnedEndpoint
@@ -89,11 +90,21 @@ VALUES = st.sampled_from(
 LOGINS = ["", "Password:***\nUser input required in non-interactive mode\n", "Login failed.\n"]
 COOKIES = st.sampled_from([b"", b"COOKIE='webvpn=wonder land'\nFINGERPRINT='pin-sha256:x='\n"]).map(Secret)
 
+TOLD_BY_TINC = st.fixed_dictionaries(
+    {
+        "ARGV_1": st.sampled_from(["host-up", "host-down", "subnet-up", "subnet-down"]),
+        "ARGV_2": st.sampled_from(["gateway", "laptop", "printer", ""]),
+        "ARGV_3": st.sampled_from(["10.20.0.0/24", "0.0.0.0/0", "fd00:0:0:0:0:0:0:0/8", "10.9.9.9", "x", ""]),
+    }
+)
+TOLD_AGAIN = {"tinc"}
+"""The types whose facts may change while they are up."""
+
 names = st.sampled_from(NAMES)
 STRATEGIES: dict[type[object], st.SearchStrategy[driving.DriverEvent]] = {
     driving.Exited: st.builds(driving.Exited, st.sampled_from([-9, 0, 1, 2, 127, 255])),
     driving.Line: st.builds(driving.Line, st.sampled_from(LINES)),
-    driving.Report: st.builds(Report, st.dictionaries(st.sampled_from(REPORTED), VALUES, max_size=4)),
+    driving.Report: st.builds(Report, st.dictionaries(st.sampled_from(REPORTED), VALUES, max_size=4) | TOLD_BY_TINC),
     driving.Opened: st.builds(driving.Opened, channels),
     driving.Received: st.builds(driving.Received, channels, st.sampled_from([*ANSWERS, *OPENVPN])),
     driving.Closed: st.builds(driving.Closed, channels),
@@ -149,6 +160,7 @@ SIGNS = {
     "openssh": lambda event: isinstance(event, driving.Line | Ran),
     "openvpn": lambda event: isinstance(event, driving.Received),
     "pptp": lambda event: isinstance(event, Report | driving.Tick),
+    "tinc": lambda event: isinstance(event, driving.Tick),
     "vpnc": lambda event: isinstance(event, Report) and event.values.get("reason") == "connect",
     "wireguard": lambda event: isinstance(event, driving.Received | driving.WireguardStatus),
 }
@@ -173,7 +185,8 @@ def test_whatever_happens_a_driver_is_ready_by_its_own_sign_alone_and_says_no_mo
         if any(isinstance(news, Ready) for news in news_in(actions)):
             assert SIGNS[kind](event), f"ready by {event}"
     assert sum(isinstance(news, Failed) for news in play.news) <= 1
-    assert sum(isinstance(news, Ready) for news in play.news) <= 1
+    told = [news for news in play.news if isinstance(news, Ready)]
+    assert len(told) <= 1 or (kind in TOLD_AGAIN and all(one != other for one, other in pairwise(told)))
     text = shown(play)
     for secret in SECRETS:
         assert secret not in text
