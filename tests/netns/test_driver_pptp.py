@@ -19,6 +19,7 @@ from autovpn.core.tunnel import FailureClass
 from autovpn.tunnels import pppd, pptp
 from autovpn.tunnels.attempt import ENVIRONMENT
 from tests.netns.driving import Work, index_of, launch
+from tests.netns.record import RECORD
 from tests.netns.server_pptp import PASSWORD, Pptp, PptpServer, PptpStandIn, has_ppp
 from tests.netns.servers import OFFICE_NETWORK
 from tests.netns.test_driver_contracts import directory, laptop, shown_to_everybody
@@ -43,6 +44,7 @@ def server(laptop: World, monkeypatch: pytest.MonkeyPatch) -> PptpServer:
         pytest.skip(f"needs {', '.join(missing)}: make packages")
     made = Pptp(laptop)
     if isinstance(made, PptpStandIn):
+        monkeypatch.delenv(RECORD, raising=False)  # what it costs says nothing about pppd
         path = f"{made.client.parent}:{dict(ENVIRONMENT)['PATH']}"
         monkeypatch.setattr(pptp, "ENVIRONMENT", (("LC_ALL", "C"), ("PATH", path)))
     return made
