@@ -154,6 +154,7 @@ def is_key(secret: str) -> bool:
 
 
 SIGNS = {
+    "zebedee": lambda event: isinstance(event, driving.Line | driving.Dialled),
     "command": lambda event: isinstance(event, Ran | driving.LinkAppeared),
     "ipsec": lambda event: isinstance(event, driving.ViciAnswer | Report | driving.LinkAppeared | driving.Tick),
     "openconnect": lambda event: isinstance(event, Report) and event.values.get("reason") in {"connect", "reconnect"},
@@ -201,6 +202,8 @@ def test_the_secrets_of_the_test_above_do_go_to_the_programs() -> None:
         for action in play.actions:
             match action:
                 case Spawn(stdin=Secret() as hidden) | Run(stdin=Secret() as hidden) | Send(data=hidden):
+                    given_away += hidden.reveal()
+                case Write(content=hidden):
                     given_away += hidden.reveal()
                 case _:
                     pass
