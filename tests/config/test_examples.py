@@ -18,6 +18,8 @@ NAMED = {
     "autovpn/keys/ssh_config": "Host jump\n  HostName jump.example\n",
     "profiles/agency-key.pw": "secret",
     "openvpn/agency.ovpn": "client\nremote vpn.agency.example 1194 udp\n<ca>\nx\n</ca>\n",
+    "profiles/branch.pw": "secret",
+    "profiles/branch-ca.pem": "",
     "profiles/campus.pw": "secret",
     "autovpn/lab-up": "#!/bin/sh\n",
     "profiles/old-office.pw": "secret",

@@ -12,6 +12,7 @@ from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
 from tests.netns.server_command import Command
 from tests.netns.server_openvpn import Openvpn
+from tests.netns.server_ipsec import Ipsec
 from tests.netns.server_pptp import Pptp
 from tests.netns.server_tinc import Tinc
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
@@ -27,6 +28,7 @@ PROGRAMS = {
     Tinc: "tincd",
     Openvpn: "openvpn",
     Pptp: "pppd",
+    Ipsec: "charon-systemd",
 }
 IMPATIENT = 'connect_timeout = "1s"\n'
 
