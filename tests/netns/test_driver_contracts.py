@@ -83,7 +83,13 @@ def expected_facts(server: Server) -> Facts:
             return Facts(device, (server.address,), prefixes=(ip_network(server.own.ip), OFFICE_NETWORK), overhead=86)
         case Charon():
             return Facts(
-                device, prefixes=(OFFICE_NETWORK,), dns=server.dns, search=server.search, overhead=88, form=FORM
+                device,
+                prefixes=(OFFICE_NETWORK,),
+                dns=server.dns,
+                search=server.search,
+                overhead=88,
+                form=FORM,
+                on_trial=True,
             )
         case _:
             raise AssertionError(server)
