@@ -10,6 +10,7 @@ from pydantic import Field
 from autovpn.config.tunnel import TunnelTable
 from autovpn.config.tunnel_command import CommandTunnel
 from autovpn.config.tunnel_ipsec import IpsecTunnel
+from autovpn.config.tunnel_openconnect import OpenconnectTunnel
 from autovpn.config.tunnel_openssh import OpensshTunnel
 from autovpn.config.tunnel_openvpn import OpenvpnTunnel
 from autovpn.config.tunnel_pptp import PptpTunnel
@@ -23,6 +24,7 @@ TYPES: Mapping[str, type[TunnelTable]] = {
     "openssh": OpensshTunnel,
     "openvpn": OpenvpnTunnel,
     "vpnc": VpncTunnel,
+    "openconnect": OpenconnectTunnel,
     "tinc": TincTunnel,
     "ipsec": IpsecTunnel,
     "pptp": PptpTunnel,
@@ -32,6 +34,7 @@ Tunnel = Annotated[
     | OpensshTunnel
     | OpenvpnTunnel
     | VpncTunnel
+    | OpenconnectTunnel
     | TincTunnel
     | IpsecTunnel
     | PptpTunnel

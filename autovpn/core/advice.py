@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autovpn.core.settings import OpenconnectSettings as Openconnect
 from autovpn.core.settings import OpensshSettings as Openssh
 from autovpn.core.settings import OpenvpnSettings as Openvpn
 from autovpn.core.settings import PptpSettings as Pptp
@@ -32,6 +33,16 @@ _BY_TYPE: dict[tuple[FailureClass, type], str] = {
     (FailureClass.AUTH, Vpnc): "The gateway refuses the group's secret or the user's password. Check 'IPSec secret', "
     f"'Xauth username' and the password's file. {_ONCE}",
     (FailureClass.AUTH, Wireguard): f"The keys do not fit the peer's. Compare both sides' public keys. {_ONCE}",
+    (
+        FailureClass.AUTH,
+        Openconnect,
+    ): "The server refuses the user, the password or the certificate, or it asks for more "
+    f"than the profile has: 'autovpn up' at a terminal asks you for a one-time code. {_ONCE}",
+    (
+        FailureClass.TRUST,
+        Openconnect,
+    ): "The server's certificate is not one to be believed. Compare its fingerprint with "
+    "its administrator before you write it as 'server_cert'; a private authority's certificate belongs in 'ca'",
     (FailureClass.TRUST, Openssh): "The server's host key is not the one in known_hosts. Compare fingerprints with "
     "its administrator (ssh-keygen -l) before you change known_hosts; until then nothing is sent to it",
     (FailureClass.UNREACHABLE, Wireguard): "No handshake was answered. WireGuard is silent about every mistake: check "

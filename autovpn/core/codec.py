@@ -66,6 +66,7 @@ _DATACLASSES: tuple[type, ...] = (
     settings.SshForward,
     settings.OpensshSettings,
     settings.VpncSettings,
+    settings.OpenconnectSettings,
     settings.TincPeer,
     settings.TincSettings,
     settings.OpenvpnSettings,

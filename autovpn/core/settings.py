@@ -97,6 +97,40 @@ class OpensshSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenconnectSettings:
+    """A tunnel of openconnect(8), whose `protocol` says whose VPN it is; `udp_port` is None where UDP is not wanted.
+
+    `path` begins with a slash, or is empty. `ca`, `client_cert` and `client_key` are files that openconnect reads;
+    `server_cert` is the fingerprint of the one certificate that is right, `os` what we say that we run.
+    """
+
+    host: str
+    port: int = 443
+    path: str = ""
+    protocol: str = "anyconnect"
+    udp_port: int | None = 443
+    user: str | None = None
+    ca: str | None = None
+    server_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    authgroup: str | None = None
+    useragent: str | None = None
+    os: str | None = None
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the far ends whose packets must stay outside the tunnel: TLS, and DTLS or ESP in UDP."""
+        control = Endpoint(self.host, self.port, "tcp")
+        return (control, Endpoint(self.host, self.udp_port, "udp")) if self.udp_port else (control,)
+
+    @property
+    def may_push_dns(self) -> bool:
+        """Report whether DNS servers can come from the tunnel itself."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
 class VpncSettings:
     """A vpnc tunnel (vpnc(8)); `config` is the user's own file, `gateway` what it names, None where it names none.
 
@@ -270,6 +304,7 @@ Settings = (
     | WireguardSettings
     | OpensshSettings
     | VpncSettings
+    | OpenconnectSettings
     | PptpSettings
     | CommandSettings
     | OpenvpnSettings

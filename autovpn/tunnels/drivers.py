@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autovpn.tunnels.command import CommandDriver
 from autovpn.tunnels.ipsec import IpsecDriver
+from autovpn.tunnels.openconnect import OpenconnectDriver
 from autovpn.tunnels.openssh import OpensshDriver
 from autovpn.tunnels.openvpn import OpenvpnDriver
 from autovpn.tunnels.pptp import PptpDriver
@@ -24,6 +25,7 @@ DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
     {
         "command": CommandDriver(),
         "ipsec": IpsecDriver(),
+        "openconnect": OpenconnectDriver(),
         "openssh": OpensshDriver(),
         "openvpn": OpenvpnDriver(),
         "pptp": PptpDriver(),

@@ -21,6 +21,7 @@ NAMED = {
     "profiles/branch.pw": "secret",
     "profiles/branch-ca.pem": "",
     "profiles/campus.pw": "secret",
+    "profiles/client.pw": "secret",
     "autovpn/lab-up": "#!/bin/sh\n",
     "profiles/old-office.pw": "secret",
     "tinc/friends/tinc.conf": "Name = laptop\nConnectTo = gateway\n",
@@ -44,6 +45,7 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "home-ssh",
         "library-socks",
         "old-office-pptp",
+        "client-openconnect",
         "agency-openvpn",
         "lab-command",
         "mesh-tinc",
@@ -51,6 +53,7 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
     ]
     assert {tunnel.type for profile in policy.profiles for tunnel in profile.tunnels} == {
         "vpnc",
+        "openconnect",
         "openssh",
         "openvpn",
         "command",

@@ -6,6 +6,7 @@ import pytest
 
 from autovpn.core.advice import advice
 from autovpn.core.settings import (
+    OpenconnectSettings,
     OpensshSettings,
     OpenvpnSettings,
     PptpSettings,
@@ -18,6 +19,7 @@ from autovpn.core.tunnel import Failure, FailureClass, TunnelSpec
 
 SETTINGS: tuple[Settings | None, ...] = (
     None,
+    OpenconnectSettings("vpn.example"),
     OpensshSettings("vpn.example"),
     OpenvpnSettings("/etc/openvpn/x.ovpn"),
     PptpSettings("vpn.example", "alice"),

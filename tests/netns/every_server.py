@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.netns.server_command import Command
 from tests.netns.server_ipsec import Ipsec
+from tests.netns.server_openconnect import Ocserv
 from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
 from tests.netns.server_tinc import Tinc
@@ -19,6 +20,7 @@ SERVERS: tuple[type[Server], ...] = (
     Command,
     Wireguard,
     Charon,
+    Ocserv,
     Tinc,
     Openvpn,
     Ipsec,

@@ -18,6 +18,7 @@ from autovpn.core.driving import Recovered, Report
 from autovpn.core.settings import OpensshSettings
 from autovpn.core.tunnel import Facts, FailureClass
 from tests.netns.driving import Work, address, index_of, launch
+from tests.netns.server_openconnect import Ocserv
 from tests.netns.server_tinc import Tinc
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
 from tests.netns.world import OFFICE, wait_until
@@ -35,10 +36,11 @@ DEVICES: dict[type[Server], str] = {
     Sshd: "tun712345",
     Wireguard: f"avtw{os.getpid()}",
     Charon: "avtvpnc",
+    Ocserv: "avtoc",
     Tinc: "avttinc",
 }
 FORM = "force-natt (ESP in UDP, as if a NAT were on the way): as the file says"
-PASSWORDS: dict[type[Server], bytes] = {Charon: b"wonder land\n"}
+PASSWORDS: dict[type[Server], bytes] = {Charon: b"wonder land\n", Ocserv: b"wonder land\n"}
 TYPES = [pytest.param(cls, id=cls.label) for cls in DEVICES]
 
 
@@ -90,6 +92,18 @@ def expected_facts(server: Server) -> Facts:
                 overhead=88,
                 form=FORM,
                 on_trial=True,
+            )
+        case Ocserv():
+            return Facts(
+                device,
+                server.addresses,
+                prefixes=server.prefixes,
+                dns=server.dns,
+                search=server.search,
+                mtu=server.mtu,
+                overhead=86,
+                banner=server.banner,
+                form="DTLS over UDP",
             )
         case _:
             raise AssertionError(server)

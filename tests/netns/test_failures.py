@@ -11,8 +11,9 @@ import pytest
 from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
 from tests.netns.server_command import Command
-from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_ipsec import Ipsec
+from tests.netns.server_openconnect import Ocserv
+from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
 from tests.netns.server_tinc import Tinc
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
@@ -25,6 +26,7 @@ PROGRAMS = {
     Command: "ssh",
     Wireguard: "wireguard-go",
     Charon: "vpnc",
+    Ocserv: "openconnect",
     Tinc: "tincd",
     Openvpn: "openvpn",
     Pptp: "pppd",
@@ -115,6 +117,15 @@ def wrong_server_name(server: Server) -> str:
     return first(server)
 
 
+def wrong_vpn_password(server: Server) -> str:
+    (server.folder / "openconnect.pw").write_text("looking glass\n")
+    return first(server)
+
+
+def wrong_authority(server: Server) -> str:
+    return first(server).replace("/ca.crt", "/stranger.crt")
+
+
 REFUSALS = [
     (Openvpn, wrong_openvpn_password, "auth", "AUTH_FAILED", "password"),
     (Openvpn, wrong_server_name, "trust", "VERIFY X509NAME ERROR", "certificate"),
@@ -124,6 +135,8 @@ REFUSALS = [
     (Sshd, wrong_host_key, "trust", "Host key verification failed", "fingerprints"),
     (Pptp, wrong_ppp_password, "auth", "MS-CHAP authentication failed", "MS-CHAPv2"),
     (Charon, wrong_password, "auth", "authentication unsuccessful", "password"),
+    (Ocserv, wrong_vpn_password, "auth", "Login failed", "password"),
+    (Ocserv, wrong_authority, "trust", "failed verification", "fingerprint"),
 ]
 Breakage = Callable[[Server], str]
 

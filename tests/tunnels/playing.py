@@ -34,6 +34,7 @@ from autovpn.core.settings import (
     Endpoint,
     IpsecAuth,
     IpsecSettings,
+    OpenconnectSettings,
     OpensshSettings,
     OpenvpnSettings,
     PptpSettings,
@@ -107,6 +108,7 @@ TINC_FILES = {
 }
 
 SETTINGS: dict[str, Settings] = {
+    "openconnect": OpenconnectSettings("vpn.example", 4443, udp_port=4443, user="alice", ca="/etc/ssl/office.crt"),
     "command": CommandSettings(
         ("vpn-up", "office"),
         ReadyBy.CHECK,
@@ -157,6 +159,7 @@ FILES = {
 PORTS = {
     "command": (443, "tcp"),
     "ipsec": (500, "udp"),
+    "openconnect": (4443, "tcp"),
     "openssh": (2222, "tcp"),
     "openvpn": (1194, "udp"),
     "pptp": (1723, "tcp"),
@@ -167,6 +170,7 @@ PORTS = {
 DEVICES = {
     "command": "avtcmd",
     "ipsec": "avtipsec",
+    "openconnect": "avtoc",
     "openssh": "tun712345",
     "openvpn": "avtovpn",
     "pptp": "avtpptp",
