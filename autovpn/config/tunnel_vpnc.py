@@ -15,6 +15,7 @@ from autovpn.core.escape import show_text
 from autovpn.core.settings import VpncSettings
 from autovpn.core.vpncfile import GATEWAY, OWNED, PASSWORDS, UDP_PORT, key_in, value_in
 
+_HIGHEST_PORT = 65535
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")
 
@@ -36,7 +37,7 @@ class VpncTunnel(TunnelTable):
             return None
         gateway = None
         port = value_in(text, UDP_PORT)
-        if port is not None and not _PORT.fullmatch(port):
+        if port is not None and not (_PORT.fullmatch(port) and int(port) <= _HIGHEST_PORT):
             context.report.refuse(show_text(path), f"{quoted(port)} is no port", f"write '{UDP_PORT} 10000'")
             return None
         for number, line in enumerate(text.splitlines(), 1):

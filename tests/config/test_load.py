@@ -168,6 +168,27 @@ def test_a_peer_that_carries_everything_makes_a_full_tunnel(etc: Etc, everything
     assert etc.policy().profiles[0].tunnels[0].routes.mode is RouteMode.FULL
 
 
+@pytest.mark.parametrize(
+    ("line", "port"),
+    [("", 10000), ("Cisco UDP Encapsulation Port 4501\n", 4501), ("cisco udp encapsulation port 9\n", 9)],
+)
+def test_a_vpnc_tunnel_lets_out_every_form_of_its_packets(etc: Etc, line: str, port: int) -> None:
+    etc.write("c.conf", f"IPSec gateway vpn.example\n{line}")
+    etc.profile('tunnels = ["c"]\n[tunnel.c]\ntype = "vpnc"\nconfig = "c.conf"\n' + CAFE)
+    (tunnel,) = etc.policy().profiles[0].tunnels
+    ends = [(end.port, end.protocol) for end in tunnel.endpoints]
+    assert ends == [(500, "udp"), (4500, "udp"), (port, "udp"), (None, "esp")]
+
+
+@pytest.mark.parametrize("port", ["0", "port", "70000"])
+def test_a_vpnc_port_that_is_none_is_refused(etc: Etc, port: str) -> None:
+    etc.write("c.conf", f"IPSec gateway vpn.example\nCisco UDP Encapsulation Port {port}\n")
+    etc.profile('tunnels = ["c"]\n[tunnel.c]\ntype = "vpnc"\nconfig = "c.conf"\n' + CAFE)
+    assert etc.load().policy is None
+    (problem,) = etc.problems()
+    assert problem.startswith(f"c.conf: '{port}' is no port")
+
+
 def test_a_vpnc_tunnel_names_its_gateway_and_what_is_replaced(etc: Etc) -> None:
     path = etc.write(
         "c.conf", "IPSec gateway vpn.example\nipsec secret s3cret\nScript /bin/x\n\tNo Detach\nScripture x\n"
