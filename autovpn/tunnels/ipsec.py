@@ -6,12 +6,11 @@ strongSwan's own: its libipsec makes a tun device under a name of its own choice
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from autovpn.core.actions import CreateDevice, LookAgainAt, Ready, SetUp, Spawn, ViciCall, ViciOpen, Write
+from autovpn.core.actions import CreateDevice, LookAgainAt, Ready, Run, SetUp, Spawn, ViciCall, ViciOpen, Write
 from autovpn.core.driving import (
     Closed,
     DeviceCreated,
@@ -31,9 +30,7 @@ from autovpn.tunnels import charon, ipsec_facts
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
-    EndsAlone,
     Stage,
-    Telltales,
     at_its_end,
     device_lost,
     ended,
@@ -45,6 +42,7 @@ from autovpn.tunnels.attempt import (
     timed_out,
 )
 from autovpn.tunnels.charon import connection_name, interface_id, settings_of, socket_path
+from autovpn.tunnels.ipsec_words import NOISE, TELLTALES, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,45 +55,6 @@ CHANNEL = "vici"
 
 SCRIPT_PATIENCE = 1.0
 """Seconds for the updown script, which alone is told of name servers, to report once the keys are agreed."""
-
-TELLTALES: Telltales = (
-    ("no trusted", FailureClass.TRUST),
-    ("constraint check failed", FailureClass.TRUST),
-    ("no issuer certificate found", FailureClass.TRUST),
-    ("signature validation failed", FailureClass.TRUST),
-    ("certificate was revoked", FailureClass.TRUST),
-    ("EAP-MS-CHAPv2 failed", FailureClass.AUTH),
-    ("AUTHENTICATION_FAILED", FailureClass.AUTH),
-    ("EAP_FAILURE", FailureClass.AUTH),
-    ("MAC mismatched", FailureClass.AUTH),
-    ("(myself) failed", FailureClass.AUTH),
-    ("no shared key found", FailureClass.AUTH),
-    ("no private key found", FailureClass.AUTH),
-    ("no EAP key found", FailureClass.AUTH),
-    ("no XAuth", FailureClass.AUTH),
-    ("could not decrypt payloads", FailureClass.AUTH),
-    ("hash does not match", FailureClass.AUTH),
-    ("NO_PROPOSAL_CHOSEN", FailureClass.LOCAL),
-    ("no acceptable", FailureClass.LOCAL),
-    ("TS_UNACCEPTABLE", FailureClass.LOCAL),
-    ("INVALID_ID_INFORMATION", FailureClass.LOCAL),
-    ("unable to add SAD entry", FailureClass.LOCAL),
-    ("unable to install", FailureClass.LOCAL),
-    ("plugin dependencies", FailureClass.LOCAL),
-)
-"""What charon says when it fails. What else it says (retransmissions without an answer) may be better later."""
-
-UNREADABLE = "ignore malformed INFORMATIONAL request"
-"""What is left of an error that the server has encrypted with another shared key, in IKEv1: it sends nothing more."""
-
-_NOISE = re.compile(
-    r"(?:generating|parsed|sending (?:packet|cert|end|DELETE)|received (?:packet|cert request|DELETE|end entity)"
-    r"|initiating|establishing CHILD_SA|  (?:using|reached)|selected proposal|scheduling|maximum|peer supports"
-    r"|remote host is|local host is|retransmit|deleting IKE_SA|IKE_SA deleted"
-    r"|received .*(?:vendor ID$|cert requests for)|server requested|checking certificate|certificate status"
-    r"|failed to establish CHILD_SA, keeping|IKE_SA .* established|authentication of .* successful)"
-)
-"""What charon says of every attempt, or beside the reason: it would push the telling lines out."""
 
 
 class Carrier(Enum):
@@ -123,7 +82,7 @@ class IpsecState(Attempt):
     recovered: Recovered | None = None
 
 
-class IpsecDriver(EndsAlone):
+class IpsecDriver:
     """Drives a charon of its own, or one that runs already."""
 
     def start(self, launch: Launch, now: float) -> Step[IpsecState]:
@@ -165,6 +124,23 @@ class IpsecDriver(EndsAlone):
                 return _tick(state, now)
             case _:
                 return state, ()
+
+    def farewell(self, launch: Launch) -> tuple[Run, ...]:
+        """Have a charon that is not ours end our connection; our own takes all of it along."""
+        vici = settings_of(launch).vici
+        if vici is None:
+            return ()
+        ending = (
+            "swanctl",
+            "--terminate",
+            "--ike",
+            connection_name(launch),
+            "--timeout",
+            "2",
+            "--uri",
+            f"unix://{vici}",
+        )
+        return (Run("terminate", ending, ENVIRONMENT),)
 
 
 def _device(
@@ -319,7 +295,7 @@ def _tick(state: IpsecState, now: float) -> Step[IpsecState]:
 
 
 def _said(state: IpsecState, text: str) -> IpsecState:
-    return state if _NOISE.match(text) or not text.strip() else heard(state, text)
+    return state if NOISE.match(text) or not text.strip() else heard(state, text)
 
 
 def _encap(launch: Launch) -> bool:

@@ -176,6 +176,14 @@ def test_a_running_strongswan_is_told_and_none_is_started() -> None:
     assert only(ViciOpen, play.actions) == ViciOpen("/run/charon.vici", charon.EVENTS, foreign=True)
 
 
+def test_a_running_strongswan_is_made_to_end_our_connection_and_no_other() -> None:
+    made = launch("ipsec", vici="/run/charon.vici")
+    (errand,) = Play(made).driver.farewell(made)
+    assert errand.argv[:4] == ("swanctl", "--terminate", "--ike", "autovpn-office")
+    assert errand.argv[-1] == "unix:///run/charon.vici"
+    assert Play(launch("ipsec")).driver.farewell(launch("ipsec")) == ()
+
+
 def test_transport_mode_has_neither_device_nor_routes() -> None:
     play = Play(launch("ipsec", mode="transport", virtual_address=False)).start()
     assert not [action for action in play.actions if isinstance(action, CreateDevice)]

@@ -1,0 +1,47 @@
+"""What strongSwan says when a connection fails, what that means, and what of its words means nothing."""
+
+from __future__ import annotations
+
+import re
+
+from autovpn.core.tunnel import FailureClass
+from autovpn.tunnels.attempt import Telltales
+
+TELLTALES: Telltales = (
+    ("no trusted", FailureClass.TRUST),
+    ("constraint check failed", FailureClass.TRUST),
+    ("no issuer certificate found", FailureClass.TRUST),
+    ("signature validation failed", FailureClass.TRUST),
+    ("certificate was revoked", FailureClass.TRUST),
+    ("EAP-MS-CHAPv2 failed", FailureClass.AUTH),
+    ("AUTHENTICATION_FAILED", FailureClass.AUTH),
+    ("EAP_FAILURE", FailureClass.AUTH),
+    ("MAC mismatched", FailureClass.AUTH),
+    ("(myself) failed", FailureClass.AUTH),
+    ("no shared key found", FailureClass.AUTH),
+    ("no private key found", FailureClass.AUTH),
+    ("no EAP key found", FailureClass.AUTH),
+    ("no XAuth", FailureClass.AUTH),
+    ("could not decrypt payloads", FailureClass.AUTH),
+    ("hash does not match", FailureClass.AUTH),
+    ("NO_PROPOSAL_CHOSEN", FailureClass.LOCAL),
+    ("no acceptable", FailureClass.LOCAL),
+    ("TS_UNACCEPTABLE", FailureClass.LOCAL),
+    ("INVALID_ID_INFORMATION", FailureClass.LOCAL),
+    ("unable to add SAD entry", FailureClass.LOCAL),
+    ("unable to install", FailureClass.LOCAL),
+    ("plugin dependencies", FailureClass.LOCAL),
+)
+"""What charon says when it fails. What else it says (retransmissions without an answer) may be better later."""
+
+UNREADABLE = "ignore malformed INFORMATIONAL request"
+"""What is left of an error that the server has encrypted with another shared key, in IKEv1: it sends nothing more."""
+
+NOISE = re.compile(
+    r"(?:generating|parsed|sending (?:packet|cert|end|DELETE)|received (?:packet|cert request|DELETE|end entity)"
+    r"|initiating|establishing CHILD_SA|  (?:using|reached)|selected proposal|scheduling|maximum|peer supports"
+    r"|remote host is|local host is|retransmit|deleting IKE_SA|IKE_SA deleted"
+    r"|received .*(?:vendor ID$|cert requests for)|server requested|checking certificate|certificate status"
+    r"|failed to establish CHILD_SA, keeping|IKE_SA .* established|authentication of .* successful)"
+)
+"""What charon says of every attempt, or beside the reason: it would push the telling lines out."""
