@@ -132,13 +132,13 @@ class Channels:
             case Open() | Send() | ViciOpen() | ViciCall():
                 self._sockets.execute(action)
             case CreateDevice():
-                await self._or_refused(action.name, self._create(action))
+                await self._or_refused(action.name, lambda: self._create(action))
             case SetUp(device):
-                await self._or_refused(device, self._devices.set_up(device))
+                await self._or_refused(device, lambda: self._devices.set_up(device))
             case ConfigureWireguard():
-                await self._or_refused(action.device, wireguard.configure(action))
+                await self._or_refused(action.device, lambda: wireguard.configure(action))
             case QueryWireguard(device):
-                await self._or_refused(device, self._reported(wireguard.status, device))
+                await self._or_refused(device, lambda: self._reported(wireguard.status, device))
             case LookAgainAt(when):
                 self._look_again_at(when)
             case Ready() | Failed():
@@ -150,7 +150,7 @@ class Channels:
             return
         if self._claim.is_by_name(name, index):
             self._index = index
-            self._keep(self._or_refused(name, self._marked(name, index)))
+            self._keep(self._or_refused(name, lambda: self._marked(name, index)))
         else:
             self._keep(self._look_again())
 
@@ -301,9 +301,9 @@ class Channels:
         await self._devices.mark(index, self.alias)
         self._report(LinkAppeared(name, index))
 
-    async def _or_refused(self, device: str, change: Coroutine[Any, Any, None]) -> None:
+    async def _or_refused(self, device: str, change: Callable[[], Awaitable[None]]) -> None:
         try:
-            await change
+            await change()
         except SystemFault as error:
             self._report(DeviceRefused(device, isinstance(error, Unsupported), str(error)))
 

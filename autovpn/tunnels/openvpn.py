@@ -231,8 +231,8 @@ def _password(state: OpenvpnState, text: str) -> Step[OpenvpnState]:
                 return give_up(state, FailureClass.LOST, "openvpn asks for its password again, to connect anew")
             return _go_on(replace(state, login=state.login.asked(message)))
         case management.Refusal(kind=kind, challenge=None):
-            what = "user name and password" if kind == AUTH else f"password of the {pushed.shown(kind).lower()}"
-            return give_up(state, FailureClass.AUTH, in_words(state) or f"the {what} were refused")
+            what = "user or the password" if kind == AUTH else f"password of the {pushed.shown(kind).lower()}"
+            return give_up(state, FailureClass.AUTH, in_words(state) or f"the {what} was refused")
         case management.Refusal(challenge=challenge) if challenge:
             return replace(state, login=state.login.challenged(challenge)), ()
         case _:
