@@ -17,10 +17,12 @@ from autovpn.config.tunnel_pptp import PptpTunnel
 from autovpn.config.tunnel_tinc import TincTunnel
 from autovpn.config.tunnel_vpnc import VpncTunnel
 from autovpn.config.tunnel_wireguard import WireguardTunnel
+from autovpn.config.tunnel_zebedee import ZebedeeTunnel
 
 TYPES: Mapping[str, type[TunnelTable]] = {
     "wireguard": WireguardTunnel,
     "command": CommandTunnel,
+    "zebedee": ZebedeeTunnel,
     "openssh": OpensshTunnel,
     "openvpn": OpenvpnTunnel,
     "vpnc": VpncTunnel,
@@ -38,6 +40,7 @@ Tunnel = Annotated[
     | TincTunnel
     | IpsecTunnel
     | PptpTunnel
-    | CommandTunnel,
+    | CommandTunnel
+    | ZebedeeTunnel,
     Field(discriminator="type"),
 ]

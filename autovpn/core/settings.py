@@ -12,6 +12,7 @@ from enum import Enum
 from autovpn.core.endpoint import Endpoint as Endpoint  # noqa: PLC0414 (handed on: every type has some)
 from autovpn.core.network import IPAddress, IPInterface, IPNetwork
 from autovpn.core.settings_command import CommandSettings
+from autovpn.core.settings_zebedee import ZebedeeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,5 +308,6 @@ Settings = (
     | OpenconnectSettings
     | PptpSettings
     | CommandSettings
+    | ZebedeeSettings
     | OpenvpnSettings
 )

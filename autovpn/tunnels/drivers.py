@@ -14,6 +14,7 @@ from autovpn.tunnels.pptp import PptpDriver
 from autovpn.tunnels.tinc import TincDriver
 from autovpn.tunnels.vpnc import VpncDriver
 from autovpn.tunnels.wireguard import WireguardDriver
+from autovpn.tunnels.zebedee import ZebedeeDriver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
     {
         "command": CommandDriver(),
+        "zebedee": ZebedeeDriver(),
         "ipsec": IpsecDriver(),
         "openconnect": OpenconnectDriver(),
         "openssh": OpensshDriver(),

@@ -22,6 +22,7 @@ NAMED = {
     "profiles/branch-ca.pem": "",
     "profiles/campus.pw": "secret",
     "profiles/client.pw": "secret",
+    "autovpn/keys/zebedee.key": 'privatekey "0a1b"\n',
     "autovpn/lab-up": "#!/bin/sh\n",
     "profiles/old-office.pw": "secret",
     "tinc/friends/tinc.conf": "Name = laptop\nConnectTo = gateway\n",
@@ -48,6 +49,7 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "client-openconnect",
         "agency-openvpn",
         "lab-command",
+        "archive-zebedee",
         "mesh-tinc",
         "default",
     ]
@@ -57,10 +59,11 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "openssh",
         "openvpn",
         "command",
+        "zebedee",
         "pptp",
         "tinc",
         "wireguard",
     }
     assert policy.profiles[-1].tunnels[0].routes.mode is RouteMode.FULL
-    expected = ("shared key", "MS-CHAPv2")
+    expected = ("shared key", "MS-CHAPv2", "cryptography is of 2005")
     assert [note for note in etc.notes() if not any(words in note for words in expected)] == []

@@ -29,6 +29,7 @@ from autovpn.core.driving import (
     ViciEvent,
     ViciReply,
 )
+from autovpn.core.endpoint import Listener
 from autovpn.core.secret import Secret
 from autovpn.core.settings import (
     Endpoint,
@@ -46,6 +47,7 @@ from autovpn.core.settings import (
     WireguardSettings,
 )
 from autovpn.core.settings_command import CommandSettings, ReadyBy
+from autovpn.core.settings_zebedee import ZebedeeForward, ZebedeeSettings
 from autovpn.core.snapshot import LinkId
 from autovpn.core.tunnel import Facts, PinnedEndpoint, TunnelSpec
 from autovpn.tunnels.drivers import DRIVERS
@@ -66,7 +68,8 @@ SHARED_KEY = "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE="
 PUBLIC_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 PASSWORD = "wonder land"
 TINC_KEY = "the key of this laptop"
-SECRETS = (PRIVATE_KEY, SHARED_KEY, PASSWORD, "group secret", TINC_KEY)
+ZEBEDEE_KEY = "5eed" * 10
+SECRETS = (ZEBEDEE_KEY, PRIVATE_KEY, SHARED_KEY, PASSWORD, "group secret", TINC_KEY)
 
 WIREGUARD_FILE = f"""
 [Interface]
@@ -141,6 +144,12 @@ SETTINGS: dict[str, Settings] = {
         ("/etc/tinc/office/tinc.conf",),
         ("gateway", "laptop", "printer"),
     ),
+    "zebedee": ZebedeeSettings(
+        "vpn.example",
+        (ZebedeeForward(Listener(IPv4Address("127.0.0.1"), 8080), "10.20.0.2:80"),),
+        key="/etc/zebedee/client.key",
+        server_id="0123456789" * 4,
+    ),
     "vpnc": VpncSettings("/etc/vpnc/office.conf", "vpn.example"),
     "wireguard": WireguardSettings(
         "/etc/wireguard/office.conf",
@@ -150,6 +159,7 @@ SETTINGS: dict[str, Settings] = {
     ),
 }
 FILES = {
+    "/etc/zebedee/client.key": f'privatekey "{ZEBEDEE_KEY}"\n',
     "/etc/ipsec/group.psk": "group secret\n",
     "/etc/openvpn/office.ovpn": OPENVPN_FILE,
     "/etc/vpnc/office.conf": VPNC_FILE,
@@ -157,6 +167,7 @@ FILES = {
     **{f"/etc/tinc/office/{name}": text for name, text in TINC_FILES.items()},
 }
 PORTS = {
+    "zebedee": (11965, "tcp"),
     "command": (443, "tcp"),
     "ipsec": (500, "udp"),
     "openconnect": (4443, "tcp"),
@@ -169,6 +180,7 @@ PORTS = {
 }
 DEVICES = {
     "command": "avtcmd",
+    "zebedee": "",
     "ipsec": "avtipsec",
     "openconnect": "avtoc",
     "openssh": "tun712345",
