@@ -87,6 +87,8 @@ class Loop:
         state = self.tunnels.state(key)
         if (state.instance, state.attempt) == (instance, attempt):
             self.tunnels.tell(key, event, self.machine.clock())
+            if isinstance(event, Broke):
+                self.machine.sessions.give_up(*key)
             self.wake()
 
     def note_receipt(self, key: StepKey, receipt: dict[str, Any]) -> None:

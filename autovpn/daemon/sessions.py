@@ -12,7 +12,7 @@ from typing import Any
 from autovpn.core.actions import AskPerson
 from autovpn.core.driving import Driver, DriverEvent, Launch
 from autovpn.core.secret import Secret
-from autovpn.core.steps import Step, StepKey, TunnelValue
+from autovpn.core.steps import Step, StepKey, StepKind, TunnelValue
 from autovpn.core.supervise import Broke, Launched, TunnelEvent
 from autovpn.core.tunnel import Facts, Failure, FailureClass, TunnelSpec
 from autovpn.core.wanted import TunnelKey
@@ -108,6 +108,11 @@ class Sessions:
     def lost(self) -> frozenset[StepKey]:
         """Return the tunnels in the journal of which no process is left."""
         return frozenset(self._lost)
+
+    def give_up(self, activation: str, name: str) -> None:
+        """Take a tunnel for dead, whatever its program still says: hooks are told that it passes nothing."""
+        if session := self._sessions.get((StepKind.TUNNEL, activation, name)):
+            session.is_over = True
 
     def passes_packets(self, activation: str) -> bool:
         """Report whether the activation has a tunnel that passes packets."""

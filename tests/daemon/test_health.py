@@ -94,6 +94,7 @@ def test_a_tunnel_that_died_is_lost_in_words_and_made_again(tmp_path: Path) -> N
         assert failure is not None
         assert failure.words == f"{FAULT} for 90 s (3 checks)"
         assert not failure.passed_nothing
+        assert not daemon.sessions.passes_packets("campus")
 
         daemon.probes.fault = ""
         await daemon.until_phase(TunnelPhase.UP)
