@@ -201,7 +201,7 @@ def test_what_the_profile_lacks_is_asked_and_the_login_begins_anew_with_it() -> 
     assert run.stdin.reveal() == f"{PASSWORD}\n123456\n".encode()
     assert "--non-inter" not in run.argv
     assert run.deadline == TIMEOUT
-    assert only(Spawn, play.feed(login("https://vpn.office.example:4443/")))
+    assert only(Spawn, play.feed(login("https://vpn.office.example:4443/"))).stdin
 
 
 @pytest.mark.parametrize(
