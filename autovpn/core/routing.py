@@ -4,6 +4,7 @@ The rules, in the order in which the kernel tries them, each with a priority of 
 
     PIN      to ENDPOINT ipproto P dport N lookup main   the tunnel's own packets leave by the uplink, and nothing else
     (QUERY)  sport 914-945 dport 53 lookup main          full: our questions to the uplink's name servers do, too
+    LOCAL    to PREFIX lookup main                       networks behind us, where the tunnel offers what is around them
     TUNNEL   to PREFIX lookup T                          what the tunnel offers, and the DNS servers that it pushed
     (_ONLY)  to PREFIX unreachable                       IPv6: what was not found there goes nowhere else
     LAN      to PREFIX lookup main                       full: the private network that the uplink is on
@@ -12,9 +13,9 @@ The rules, in the order in which the kernel tries them, each with a priority of 
     CLOSED   unreachable                                 full, IPv6: as above
 
 The table T holds the routes through the tunnel's device and ends in `unreachable default`, so nothing falls through
-when the device dies, or never had that family. Main is asked only for what the first, third and fourth rule let
-through: a route that somebody injects into it, however specific, wins nothing (CVE-2024-3661, "TunnelVision"), and a
-pin names no gateway, so roaming touches nothing.
+when the device dies, or never had that family. Main is asked only for what the rules that name it let through: a route
+that somebody injects into it, however specific, wins nothing (CVE-2024-3661, "TunnelVision"), and a pin names no
+gateway, so roaming touches nothing. The rules hold for packets that are passed on, too, from and to networks behind us.
 
 A socket that is bound to a device finds no route of another one. IPv6 then goes on to the next rule, past `unreachable
 default` too (rt6_score_route in net/ipv6/route.c), so rules close what routes can't. IPv4 takes any destination to be
@@ -72,12 +73,13 @@ class Band(IntEnum):
     """The place of a rule among ours, to be added to the chosen priority."""
 
     PIN = 0
-    TUNNEL = 1
-    TUNNEL_ONLY = 2
-    LAN = 3
-    UPLINK = 4
-    ALL = 5
-    CLOSED = 6
+    LOCAL = 1
+    TUNNEL = 2
+    TUNNEL_ONLY = 3
+    LAN = 4
+    UPLINK = 5
+    ALL = 6
+    CLOSED = 7
 
 
 class RouteKind(IntEnum):
@@ -170,7 +172,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class TunnelRoutes:
-    """What a tunnel that is up offers: its device (an index), its prefixes and DNS servers, and its families."""
+    """What a tunnel that is up offers: its device (an index), its prefixes and DNS servers, and its families.
+
+    `local` are the networks behind this machine, which stay there whatever the tunnel offers.
+    """
 
     device: int
     mode: RouteMode
@@ -179,6 +184,7 @@ class TunnelRoutes:
     on_link: tuple[IPNetwork, ...] = ()
     has_ipv4: bool = True
     has_ipv6: bool = False
+    local: tuple[IPNetwork, ...] = ()
 
 
 def choose_table(in_use: AbstractSet[int]) -> int | None:
@@ -252,7 +258,8 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
         return RoutePlan()
     full = tunnel.mode is RouteMode.FULL
     offered = _offered(tunnel, full=full)
-    rules = [
+    rules = _behind_us(tunnel.local, offered, place, full=full)
+    rules += [
         RuleSpec(prefix.version, place.priority + Band.TUNNEL, place.table, dst=prefix if prefix.prefixlen else None)
         for prefix in offered
     ]
@@ -266,6 +273,21 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
         lan = (_LINK_LOCAL, *private_lan(tunnel.on_link, offered))
         rules += [RuleSpec(prefix.version, place.priority + Band.LAN, MAIN_TABLE, dst=prefix) for prefix in lan]
     return RoutePlan(tuple(rules), _routes(tunnel, offered, place, full=full))
+
+
+def _behind_us(
+    local: Iterable[IPNetwork], offered: tuple[IPNetwork, ...], place: Place, *, full: bool
+) -> list[RuleSpec]:
+    """Keep the networks behind us out of the tunnel where it would take them, and with them the replies to their hosts.
+
+    A part of such a network that the tunnel offers by name does go into the tunnel.
+    """
+    taken = [prefix for prefix in _collapsed(local) if full or any(_within(prefix, wide) for wide in offered)]
+    bands = [Band.LAN if any(_within(part, one) and part != one for part in offered) else Band.LOCAL for one in taken]
+    return [
+        RuleSpec(prefix.version, place.priority + band, MAIN_TABLE, dst=prefix)
+        for prefix, band in zip(taken, bands, strict=True)
+    ]
 
 
 def private_lan(on_link: Iterable[IPNetwork], offered: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:

@@ -107,6 +107,7 @@ class RoutesValue:
     on_link: tuple[IPNetwork, ...]
     has_ipv4: bool
     has_ipv6: bool
+    local: tuple[IPNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,7 @@ class _Builder:
                 on_link=tuple(address.network for address in self.link.addresses),
                 has_ipv4=has_ipv4,
                 has_ipv6=has_ipv6,
+                local=spec.local,
             )
             steps.append(self._step(StepKind.ROUTES, spec.name, routes))
         return steps

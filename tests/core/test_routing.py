@@ -216,17 +216,17 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
         "8710: from all to 2001:db8::7/128 ipproto 50 lookup main",
         "8710: from all ipproto 17 sport 914-945 dport 53 lookup main",
         "8710: from all ipproto 6 sport 914-945 dport 53 lookup main",
-        "8711: from all to 10.8.0.1/32 lookup 34565",
-        "8711: from all to 10.20.0.0/16 lookup 34565",
-        "8711: from all to fd20::/64 lookup 34565",
-        "8712: from all to fd20::/64 unreachable",
-        "8713: from all to fe80::/10 lookup main",
-        "8713: from all to 192.168.1.0/24 lookup main",
-        "8714: from all oif wlan0 lookup main",
-        "8714: from all oif wlan0 lookup main",
-        "8715: from all lookup 34565",
-        "8715: from all lookup 34565",
-        "8716: from all unreachable",
+        "8712: from all to 10.8.0.1/32 lookup 34565",
+        "8712: from all to 10.20.0.0/16 lookup 34565",
+        "8712: from all to fd20::/64 lookup 34565",
+        "8713: from all to fd20::/64 unreachable",
+        "8714: from all to fe80::/10 lookup main",
+        "8714: from all to 192.168.1.0/24 lookup main",
+        "8715: from all oif wlan0 lookup main",
+        "8715: from all oif wlan0 lookup main",
+        "8716: from all lookup 34565",
+        "8716: from all lookup 34565",
+        "8717: from all unreachable",
     ]
     assert [str(route) for route in plan.routes] == [
         "default (IPv4) dev 9 table 34565 metric 1",
@@ -234,6 +234,26 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
         f"unreachable default (IPv4) table 34565 metric {LAST_METRIC}",
         f"unreachable default (IPv6) table 34565 metric {LAST_METRIC}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "offered", "local", "rule"),
+    [
+        (RouteMode.SPLIT, "10.20.0.0/16", "10.30.0.0/24", None),
+        (RouteMode.SPLIT, "10.0.0.0/8", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
+        (RouteMode.SPLIT, "10.30.0.0/24", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
+        (RouteMode.SPLIT, "10.30.0.0/24", "10.0.0.0/8", None),
+        (RouteMode.FULL, "10.20.0.0/16", "203.0.113.0/24", "8711: from all to 203.0.113.0/24 lookup main"),
+        (RouteMode.FULL, "10.20.0.0/16", "10.0.0.0/8", "8714: from all to 10.0.0.0/8 lookup main"),
+        (RouteMode.SPLIT, "fd00::/16", "fd00:30::/64", "8711: from all to fd00:30::/64 lookup main"),
+    ],
+)
+def test_a_network_behind_us_stays_there_whatever_the_tunnel_offers_around_it(
+    mode: RouteMode, offered: str, local: str, rule: str | None
+) -> None:
+    tunnel = TunnelRoutes(5, mode, nets(offered), local=nets(local))
+    rules = [str(one) for one in tunnel_routing(tunnel, PLACE).rules if one.dst in nets(local) and one.table == 254]
+    assert rules == ([rule] if rule else [])
 
 
 def test_mode_none_changes_nothing() -> None:

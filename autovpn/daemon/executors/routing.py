@@ -103,6 +103,7 @@ class RoutingExecutor:
             on_link=value.on_link,
             has_ipv4=value.has_ipv4,
             has_ipv6=value.has_ipv6,
+            local=value.local,
         )
 
 
