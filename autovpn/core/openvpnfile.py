@@ -74,11 +74,6 @@ class Directive:
     body: tuple[str, ...] = field(default=(), repr=False)
     is_closed: bool = True
 
-    @property
-    def is_block(self) -> bool:
-        """Report whether it is an inline block, `<ca>` to `</ca>`."""
-        return self.last > self.first or not self.is_closed
-
 
 def directives(text: str) -> Iterator[Directive]:
     """Yield what a configuration says; comments and empty lines say nothing."""

@@ -208,7 +208,8 @@ def test_what_nobody_has_said_is_asked_one_thing_after_the_other_and_without_a_d
     assert play.feed(Tick()) == ()
     password = only(AskPerson, play.feed(Answered(name.name, Secret(b"bob"))))
     assert (name.hidden, password.hidden) == (False, True)
-    actions = play.feed(Answered("code", Secret(b"not asked for")), Answered(password.name, Secret(b"x")))
+    assert play.feed(Answered("code", None), Answered("code", Secret(b"not asked for"))) == ()
+    actions = play.feed(Answered(password.name, Secret(b"x")))
     assert said_to(actions) == ['username "Auth" "bob"', 'password "Auth" "x"']
     assert only(LookAgainAt, actions).when == play.now + TIMEOUT
 
