@@ -89,7 +89,9 @@ def test_a_tunnel_that_detaches_has_no_device_of_ours_and_says_that_nobody_notic
 
 
 def test_what_goes_into_the_tunnel_needs_addresses(etc: Etc) -> None:
-    assert spec(etc, f'start = ["up"]\n{LINK}').routes.mode is RouteMode.NONE
+    plain = spec(etc, f'start = ["up"]\n{LINK}')
+    assert plain.routes.mode is RouteMode.NONE
+    assert not plain.may_push_dns
     assert spec(etc, f'start = ["up"]\naddresses = ["10.9.0.2/30"]\n{LINK}').routes.mode is RouteMode.SPLIT
 
 
