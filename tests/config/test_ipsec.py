@@ -1,0 +1,60 @@
+"""`type = "ipsec"`: what its table becomes, and what of it is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from autovpn.core.settings import IpsecAuth, IpsecSettings
+from autovpn.core.tunnel import RouteMode
+from tests.config.conftest import Etc
+
+CAFE = '[match]\nssid = ["Cafe"]\n'
+PSK = 'auth = "psk"\npsk = "k"\n'
+
+
+def write(etc: Etc, table: str) -> None:
+    etc.write("k", "key")
+    etc.profile(f'tunnels = ["t"]\n{CAFE}[tunnel.t]\ntype = "ipsec"\nserver = "vpn.example"\n{table}')
+
+
+def test_a_tunnel_between_networks_asks_for_no_address(etc: Etc) -> None:
+    write(etc, PSK + 'remote = ["10.2.0.0/24"]\nlocal = ["10.1.0.0/24"]\n')
+    (found,) = etc.policy().profiles[0].tunnels
+    assert isinstance(found.settings, IpsecSettings)
+    assert found.settings.auth is IpsecAuth.PSK
+    assert not found.settings.virtual_address
+    assert found.routes.mode is RouteMode.SPLIT
+    assert [(end.port, end.protocol) for end in found.endpoints] == [(500, "udp"), (4500, "udp"), (None, "esp")]
+
+
+def test_transport_mode_has_no_device_and_no_routes(etc: Etc) -> None:
+    write(etc, PSK + 'mode = "transport"\n')
+    (found,) = etc.policy().profiles[0].tunnels
+    assert (found.device, found.routes.mode) == ("", RouteMode.NONE)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('auth = "xauth"\nuser = "a"\npsk = "k"\n', "IKEv2 is built here with"),
+        ('auth = "certificate"\nca = "k"\n', 'has to have "certificate" and "key"'),
+        ('auth = "eap"\nuser = "a"\n', "add 'ca'"),
+        ('auth = "psk"\n', "needs its shared key once"),
+        (PSK + "aggressive = true\n", "which IKEv2 does not know"),
+        (PSK + 'esp = "user"\nprotocol = "ah"\n', "ESP in tunnel mode alone"),
+        (PSK + 'protocol = "ah"\nencap = true\n', "AH in UDP"),
+        (PSK + 'mode = "transport"\nremote = ["10.0.0.0/8"]\n', "between two hosts alone"),
+        (PSK + 'proposals = ["AES 256"]\n', "is no proposal"),
+        (PSK + 'implementation = "racoon"\n', "strongswan"),
+    ],
+)
+def test_what_can_not_work_is_refused(etc: Etc, table: str, words: str) -> None:
+    write(etc, table)
+    assert any(words in problem for problem in map(str, etc.problems()))
+
+
+def test_what_may_not_work_is_warned_of(etc: Etc) -> None:
+    write(etc, PSK + 'version = 1\naggressive = true\nprotocol = "ah"\n')
+    said = " ".join(map(str, etc.problems()))
+    assert "AH crosses no NAT" in said
+    assert "aggressive mode shows a digest" in said
