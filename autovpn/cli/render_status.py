@@ -10,6 +10,9 @@ from autovpn.cli.times import spoken
 
 Dict = dict[str, Any]
 
+MOST_PREFIXES = 8
+"""How many of the networks that a tunnel leads to are named; --json has them all."""
+
 STATE_TONES = {"up": Tone.GOOD, "failed": Tone.BAD, "blocked": Tone.BAD, "standby": Tone.FAINT}
 
 
@@ -129,8 +132,13 @@ def _tunnel(tunnel: Dict) -> Iterator[Row]:
         yield Row("banner", tunnel["banner"], Tone.FAINT)
     if tunnel["form"]:
         yield Row("form", tunnel["form"])
+    if reaches := tunnel["reaches"]:
+        more = f" and {len(reaches) - MOST_PREFIXES} more" if len(reaches) > MOST_PREFIXES else ""
+        yield Row("reaches", ", ".join(reaches[:MOST_PREFIXES]) + more)
     for words in tunnel["refused"]:
         yield Row("refused", words, Tone.WARN)
+    for words in tunnel["not_forwarded"]:
+        yield Row("forwarding", words, Tone.BAD)
     if tunnel["health"]:
         yield health_row(tunnel["health"], is_up=tunnel["phase"] == "up")
     if failure := tunnel["last_failure"]:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from autovpn import __version__
+from autovpn.config.context import forwards
+from autovpn.core.forwarding import FORWARDING
 from autovpn.core.memory import Override
 from autovpn.core.profile import Profile
 from autovpn.core.snapshot import Link, Phase
@@ -84,6 +86,7 @@ class Commands:
             journal=self._journal,
             resyncs={reason: count for reason, count in loop.machine.kernel.counters().items() if count},
             unfinished=loop.plans.unfinished(),
+            forwards=frozenset(await asyncio.to_thread(lambda: [*filter(forwards, FORWARDING)])),
             health=loop.healths.view(),
         )
         return {"ok": True, **status(loop.decision, loop.snapshot, loop.policy, loop.plans.applied(), extra)}

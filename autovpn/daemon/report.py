@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from autovpn.core.advice import advice
 from autovpn.core.decide import Activation, Decision, Role
 from autovpn.core.escape import show_text
+from autovpn.core.forwarding import FORWARDING, missing_forwarding
 from autovpn.core.health import HealthState
 from autovpn.core.judgement import Judgement
 from autovpn.core.memory import LEAVING_LIMIT, Override
@@ -55,7 +56,7 @@ class StatusExtra:
 
     `configuration` holds the problems of the files as they are now; with `reload_failed` an older configuration runs
     on. `unfinished` steps are just being done or undone. `resyncs` counts by reason how often the kernel's state was
-    read anew.
+    read anew. `forwards` are the families (4, 6) whose packets the kernel passes on.
     """
 
     now: float
@@ -69,6 +70,7 @@ class StatusExtra:
     journal: tuple[str, ...] = ()
     resyncs: Mapping[str, int] = field(default_factory=dict)
     unfinished: frozenset[StepKey] = frozenset()
+    forwards: frozenset[int] = frozenset(FORWARDING)
     health: Mapping[TunnelKey, HealthState] = field(default_factory=dict)
 
 
@@ -233,7 +235,9 @@ class _View:
             "endpoints": [str(endpoint.address) for endpoint in state.endpoints],
             "banner": facts.banner if facts else "",
             "form": facts.form if facts else "",
+            "reaches": [str(prefix) for prefix in facts.prefixes] if facts else [],
             "refused": list(facts.refused) if facts else [],
+            "not_forwarded": list(missing_forwarding(spec.local, self.extra.forwards.__contains__)) if facts else [],
             "health": health_report(spec.health, self.extra.health.get((profile.name, spec.name)), self.now),
             "last_failure": {
                 "class": failure.kind.value,

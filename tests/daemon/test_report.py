@@ -140,6 +140,32 @@ def test_status_tells_of_an_uplink_its_network_its_profile_and_why() -> None:
     assert uplink["addresses"] == ["192.168.1.20/24"]
 
 
+def test_status_tells_where_a_tunnel_leads_and_what_the_kernel_does_not_pass_on() -> None:
+    behind = replace(SSH, local=(ip_network("10.30.0.0/24"), ip_network("2001:db8:30::/64")))
+    policy = Policy((replace(CAMPUS, tunnels=(behind,)),))
+    told = (
+        Resolved((PIN,)),
+        BecameReady(replace(FACTS, prefixes=tuple(ip_network(f"10.{n}.0.0/16") for n in range(9)))),
+    )
+    report = reported(policy, told=told, extra=replace(EXTRA, forwards=frozenset({6})))
+    tunnel = only(only(report, "activations"), "tunnels")
+    missing = tunnel["not_forwarded"]
+    assert isinstance(missing, list)
+    (words,) = missing
+    assert words.startswith("net.ipv4.ip_forward is 0, so nothing passes between 10.30.0.0/24 and the tunnel")
+    said = plain(render_status(report))
+    assert words in " ".join(said.split())
+    assert "10.0.0.0/16, 10.1.0.0/16," in said
+    assert "10.7.0.0/16 and 1 more" in " ".join(said.split())
+    assert "10.8.0.0/16" not in said
+
+
+def test_nothing_is_said_of_forwarding_before_there_is_anything_to_pass_on() -> None:
+    policy = Policy((replace(CAMPUS, tunnels=(replace(SSH, local=(ip_network("10.30.0.0/24"),)),)),))
+    report = reported(policy, extra=replace(EXTRA, forwards=frozenset()))
+    assert only(only(report, "activations"), "tunnels")["not_forwarded"] == []
+
+
 def test_status_shows_an_uplink_that_is_down_too() -> None:
     uplinks = reported()["uplinks"]
     assert isinstance(uplinks, list)
