@@ -155,7 +155,7 @@ class Namespace:
 
     def ping(self, address: str, *, count: int = 1, wait: float = 1.0) -> bool:
         """Report whether an address answers; `wait` is how long the last answer may take, in seconds."""
-        ping = ("ping", "-n", "-q", "-i", "0.2", "-c", str(count), "-W", str(wait), address)
+        ping = ("ping", "-n", "-q", "-i", "0.2", "-c", str(count), "-W", str(wait * SLOWNESS), address)
         return self.run(*ping, check=False).returncode == 0
 
     def forward(self) -> None:
