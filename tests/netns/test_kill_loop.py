@@ -98,8 +98,8 @@ class Victim:
         before = self.printed()
         for client in self.laptop.processes("openconnect", "pppd"):
             os.kill(client, signal.SIGUSR1)  # openconnect, which sends by TCP too, prints counters; pppd its packets
-        for client in self.laptop.processes("openvpn"):
-            os.kill(client, signal.SIGUSR2)  # which prints its statistics
+        for client in self.laptop.processes("openvpn", "tincd"):
+            os.kill(client, signal.SIGUSR2)  # which print their statistics
         namespace.run("nft", "-f", "-", stdin=UNSENDABLE)
         wait_until(lambda: self.printed() != before, "the client to print something")
         namespace.run("nft", "delete", "table", "inet", "unsendable")
