@@ -100,6 +100,8 @@ class Victim:
             os.kill(client, signal.SIGUSR1)  # openconnect, which sends by TCP too, prints counters; pppd its packets
         for client in self.laptop.processes("openvpn", "tincd"):
             os.kill(client, signal.SIGUSR2)  # which print their statistics
+        for client in self.laptop.processes("charon-systemd"):
+            os.kill(client, signal.SIGHUP)  # which says that it reads its settings again
         namespace.run("nft", "-f", "-", stdin=UNSENDABLE)
         wait_until(lambda: self.printed() != before, "the client to print something")
         namespace.run("nft", "delete", "table", "inet", "unsendable")
