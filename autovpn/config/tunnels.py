@@ -26,9 +26,9 @@ TYPES: Mapping[str, type[TunnelTable]] = {
     "openssh": OpensshTunnel,
     "openvpn": OpenvpnTunnel,
     "vpnc": VpncTunnel,
-    "openconnect": OpenconnectTunnel,
     "tinc": TincTunnel,
     "ipsec": IpsecTunnel,
+    "openconnect": OpenconnectTunnel,
     "pptp": PptpTunnel,
 }
 Tunnel = Annotated[
@@ -36,9 +36,9 @@ Tunnel = Annotated[
     | OpensshTunnel
     | OpenvpnTunnel
     | VpncTunnel
-    | OpenconnectTunnel
     | TincTunnel
     | IpsecTunnel
+    | OpenconnectTunnel
     | PptpTunnel
     | CommandTunnel
     | ZebedeeTunnel,

@@ -305,9 +305,9 @@ Settings = (
     | WireguardSettings
     | OpensshSettings
     | VpncSettings
-    | OpenconnectSettings
     | PptpSettings
     | CommandSettings
     | ZebedeeSettings
     | OpenvpnSettings
+    | OpenconnectSettings
 )

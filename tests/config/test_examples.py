@@ -47,14 +47,16 @@ def test_the_examples_load_together_without_a_problem(etc: Etc) -> None:
         "library-socks",
         "old-office-pptp",
         "client-openconnect",
-        "agency-openvpn",
         "lab-command",
         "archive-zebedee",
+        "branch-ipsec",
+        "agency-openvpn",
         "mesh-tinc",
         "default",
     ]
     assert {tunnel.type for profile in policy.profiles for tunnel in profile.tunnels} == {
         "vpnc",
+        "ipsec",
         "openconnect",
         "openssh",
         "openvpn",

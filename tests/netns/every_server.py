@@ -20,9 +20,9 @@ SERVERS: tuple[type[Server], ...] = (
     Command,
     Wireguard,
     Charon,
-    Ocserv,
     Tinc,
-    Openvpn,
     Ipsec,
+    Openvpn,
+    Ocserv,
     Pptp,
 )

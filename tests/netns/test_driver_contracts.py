@@ -36,8 +36,8 @@ DEVICES: dict[type[Server], str] = {
     Sshd: "tun712345",
     Wireguard: f"avtw{os.getpid()}",
     Charon: "avtvpnc",
-    Ocserv: "avtoc",
     Tinc: "avttinc",
+    Ocserv: "avtoc",
 }
 FORM = "force-natt (ESP in UDP, as if a NAT were on the way): as the file says"
 PASSWORDS: dict[type[Server], bytes] = {Charon: b"wonder land\n", Ocserv: b"wonder land\n"}

@@ -26,10 +26,10 @@ PROGRAMS = {
     Command: "ssh",
     Wireguard: "wireguard-go",
     Charon: "vpnc",
-    Ocserv: "openconnect",
     Tinc: "tincd",
-    Openvpn: "openvpn",
     Pptp: "pppd",
+    Openvpn: "openvpn",
+    Ocserv: "openconnect",
     Ipsec: "charon-systemd",
 }
 IMPATIENT = 'connect_timeout = "1s"\n'
@@ -106,6 +106,15 @@ def wrong_ppp_password(server: Server) -> str:
     return first(server)
 
 
+def wrong_vpn_password(server: Server) -> str:
+    (server.folder / "openconnect.pw").write_text("looking glass\n")
+    return first(server)
+
+
+def wrong_authority(server: Server) -> str:
+    return first(server).replace("/ca.crt", "/stranger.crt")
+
+
 def wrong_openvpn_password(server: Server) -> str:
     (server.folder / "openvpn.pw").write_text("looking glass\n")
     return first(server)
@@ -117,20 +126,11 @@ def wrong_server_name(server: Server) -> str:
     return first(server)
 
 
-def wrong_vpn_password(server: Server) -> str:
-    (server.folder / "openconnect.pw").write_text("looking glass\n")
-    return first(server)
-
-
-def wrong_authority(server: Server) -> str:
-    return first(server).replace("/ca.crt", "/stranger.crt")
-
-
 REFUSALS = [
-    (Openvpn, wrong_openvpn_password, "auth", "AUTH_FAILED", "password"),
-    (Openvpn, wrong_server_name, "trust", "VERIFY X509NAME ERROR", "certificate"),
     (Command, wrong_key, "auth", "Permission denied", "credentials"),
     (Command, wrong_host_key, "trust", "Host key verification failed", "prove who it is"),
+    (Openvpn, wrong_openvpn_password, "auth", "AUTH_FAILED", "password"),
+    (Openvpn, wrong_server_name, "trust", "VERIFY X509NAME ERROR", "certificate"),
     (Sshd, wrong_key, "auth", "Permission denied", "authorized_keys"),
     (Sshd, wrong_host_key, "trust", "Host key verification failed", "fingerprints"),
     (Pptp, wrong_ppp_password, "auth", "MS-CHAP authentication failed", "MS-CHAPv2"),
@@ -332,7 +332,7 @@ def test_a_preup_hook_whose_failure_is_ignored_is_only_mentioned(laptop: Laptop)
 
 
 @pytest.mark.timeout(90)  # vpnc needs some 30 seconds to find its gateway dead
-@pytest.mark.parametrize("kind", [Sshd, Charon, Tinc, Openvpn])
+@pytest.mark.parametrize("kind", [Sshd, Charon, Tinc, Openvpn, Ocserv])
 def test_a_server_that_dies_is_lost_and_found_again(laptop: Laptop, kind: type[Server]) -> None:
     before = laptop.picture()
     server = kind(laptop.world)

@@ -111,7 +111,6 @@ TINC_FILES = {
 }
 
 SETTINGS: dict[str, Settings] = {
-    "openconnect": OpenconnectSettings("vpn.example", 4443, udp_port=4443, user="alice", ca="/etc/ssl/office.crt"),
     "command": CommandSettings(
         ("vpn-up", "office"),
         ReadyBy.CHECK,
@@ -123,6 +122,7 @@ SETTINGS: dict[str, Settings] = {
     "ipsec": IpsecSettings(
         "vpn.example", IpsecAuth.XAUTH, 1, user="alice", remote_id="vpn.office.example", psk="/etc/ipsec/group.psk"
     ),
+    "openconnect": OpenconnectSettings("vpn.example", 4443, udp_port=4443, user="alice", ca="/etc/ssl/office.crt"),
     "openssh": OpensshSettings(
         "vpn.example",
         2222,
@@ -160,8 +160,8 @@ SETTINGS: dict[str, Settings] = {
 }
 FILES = {
     "/etc/zebedee/client.key": f'privatekey "{ZEBEDEE_KEY}"\n',
-    "/etc/ipsec/group.psk": "group secret\n",
     "/etc/openvpn/office.ovpn": OPENVPN_FILE,
+    "/etc/ipsec/group.psk": "group secret\n",
     "/etc/vpnc/office.conf": VPNC_FILE,
     "/etc/wireguard/office.conf": WIREGUARD_FILE,
     **{f"/etc/tinc/office/{name}": text for name, text in TINC_FILES.items()},
