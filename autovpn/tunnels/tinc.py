@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 OVERHEAD = 86
 """Bytes around a packet: IPv6 40, UDP 8, a number 4, Ethernet 14, padding 16, a check value 4 (net_packet.c)."""
 
+PAUSE = 1.0
+"""Seconds before tincd is started. tinc 1.0 tells its messages apart by random numbers, seeded with the second of its
+start: of two runs within one, the far end takes what the later says for what it has heard already, and sends it nothing
+for as long as it lasts (seen with 1.0.36; seen_request in protocol.c)."""
+
 SETTLE = 0.2
 """Seconds without a word of a subnet after which those that are known are told: a node announces them one by one."""
 
@@ -100,15 +105,16 @@ _UNPROVEN = (
 class TincState(Attempt):
     """One run of tincd.
 
-    `up` are the nodes of ours that can be reached, `failed` those that could not be connected to; `subnets` are
-    (node, subnet) as they were announced. `settles` is when the facts are to be told: each word puts it off, up to
-    `latest`. `answered` says that a connection was taken. While nobody is reached, a tunnel that was up is lost at
-    `deadline`.
+    `up` are the nodes of ours that can be reached, `failed` those that could not be connected to; `subnets` are (node,
+    subnet) as they were announced. `settles` is when the facts are to be told: each word puts it off, up to `latest`.
+    `starts` is when tincd is to be started; None once it is. `answered` says that a connection was taken. While nobody
+    is reached, a tunnel that was up is lost at `deadline`.
     """
 
     up: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     subnets: tuple[tuple[str, str], ...] = ()
+    starts: float | None = None
     settles: float | None = None
     latest: float = 0.0
     answered: bool = False
@@ -119,15 +125,14 @@ class TincDriver(EndsAlone):
     """Drives tincd."""
 
     def start(self, launch: Launch, now: float) -> Step[TincState]:
-        """Put the folder together and start tincd on it."""
-        state = TincState(launch, now + launch.spec.connect_timeout)
+        """Put the folder together; tincd is started on it a little later."""
+        state = TincState(launch, now + PAUSE + launch.spec.connect_timeout, starts=now + PAUSE)
         settings = settings_of(launch)
         if missing := [path for path in launch.spec.files + launch.spec.public_files if path not in launch.files]:
             return give_up(state, FailureClass.LOCAL, f"{missing[0]} could not be read")
         if not _is_resolved(settings, launch.endpoints):
             return give_up(state, FailureClass.NAME, f"no address is known for {settings.peers[0].name}")
-        argv = ("tincd", "-D", "-d1", "-c", launch.directory, f"--pidfile={launch.directory}/tinc.pid")
-        return state, (*files_of(launch), Spawn(argv, ENVIRONMENT), LookAgainAt(state.deadline))
+        return state, (*files_of(launch), LookAgainAt(now + PAUSE))
 
     def adopt(self, launch: Launch, recovered: Recovered, now: float) -> Step[TincState]:
         """Take over a tincd that was up: told to try again, it says of a connection that is gone."""
@@ -225,6 +230,8 @@ def _unsettled(state: TincState, now: float) -> Step[TincState]:
 
 
 def _tick(state: TincState, now: float) -> Step[TincState]:
+    if state.starts is not None:
+        return _spawned(state) if now >= state.starts else (state, (LookAgainAt(state.starts),))
     if state.settles is not None:
         return _settled(state) if now >= state.settles else (state, (LookAgainAt(state.settles),))
     if state.stage is Stage.UP:
@@ -236,6 +243,12 @@ def _tick(state: TincState, now: float) -> Step[TincState]:
     if now >= state.deadline:
         return timed_out(state, f"connection to {' or '.join(peer.name for peer in settings_of(state.launch).peers)}")
     return state, (LookAgainAt(state.deadline),)
+
+
+def _spawned(state: TincState) -> Step[TincState]:
+    directory = state.launch.directory
+    argv = ("tincd", "-D", "-d1", "-c", directory, f"--pidfile={directory}/tinc.pid")
+    return replace(state, starts=None), (Spawn(argv, ENVIRONMENT), LookAgainAt(state.deadline))
 
 
 def _settled(state: TincState) -> Step[TincState]:

@@ -16,7 +16,7 @@ from autovpn.core.driving import Exited, Line, LinkVanished, Recovered, Report, 
 from autovpn.core.settings import Endpoint, TincPeer
 from autovpn.core.tunnel import Facts, FailureClass, Health, HealthCheck, PinnedEndpoint
 from autovpn.tunnels import pushed
-from autovpn.tunnels.tinc import LONGEST_SETTLE, RECONNECT, SETTLE, SIGALRM, SIGHUP
+from autovpn.tunnels.tinc import LONGEST_SETTLE, PAUSE, RECONNECT, SETTLE, SIGALRM, SIGHUP
 from tests.tunnels.playing import DEVICES, GATEWAY, START, TIMEOUT, UPLINK, Play, launch, only, recovered, transcript
 
 if TYPE_CHECKING:
@@ -40,9 +40,16 @@ def settle(play: Play, seconds: float = SETTLE) -> None:
     play.feed(Tick())
 
 
+def begun(made: Launch | None = None) -> Play:
+    """Return a tunnel whose tincd has been started."""
+    play = Play(made or launch("tinc")).start()
+    settle(play, PAUSE)
+    return play
+
+
 def up(**changes: Any) -> Play:  # noqa: ANN401 - fields of the launch, or of its settings
     """Return a tunnel that is up, as the transcript has it."""
-    play = Play(launch("tinc", **changes)).start()
+    play = begun(launch("tinc", **changes))
     play.feed(*transcript("tinc-ready"))
     settle(play)
     assert play.news == [Ready(FACTS)]
@@ -71,7 +78,7 @@ def folder(made: Launch) -> dict[str, str]:
     ],
 )
 def test_a_tincd_that_does_not_connect_says_why(name: str, kind: FailureClass, words: str) -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(*transcript(f"tinc-{name}"))
     (failed,) = play.news
     assert isinstance(failed, Failed)
@@ -80,13 +87,13 @@ def test_a_tincd_that_does_not_connect_says_why(name: str, kind: FailureClass, w
 
 
 def test_a_far_end_that_never_took_the_connection_is_not_suspected_of_another_key() -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(*transcript("tinc-silent"))
     assert "keys" not in only(Failed, play.news).words
 
 
 def test_an_answer_that_makes_no_sense_is_what_a_captive_portal_gives_too() -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(Line("Connected to gateway (192.0.2.1 port 655)"))
     play.feed(Line("Bogus data received from gateway (192.0.2.1 port 655)"))
     play.feed(Line("Could not set up a meta connection to gateway"))
@@ -94,7 +101,7 @@ def test_an_answer_that_makes_no_sense_is_what_a_captive_portal_gives_too() -> N
 
 
 def test_it_is_ready_once_a_node_is_up_and_its_subnets_have_stopped_coming() -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(*transcript("tinc-ready"))
     settle(play, SETTLE / 2)
     assert play.news == []
@@ -103,7 +110,7 @@ def test_it_is_ready_once_a_node_is_up_and_its_subnets_have_stopped_coming() -> 
 
 
 def test_a_node_that_announces_without_end_is_not_waited_for() -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(script("host-up"))
     for number in range(200):
         play.now += SETTLE / 4
@@ -111,11 +118,11 @@ def test_a_node_that_announces_without_end_is_not_waited_for() -> None:
         if play.news:
             break
     assert isinstance(play.news[0], Ready)
-    assert play.now <= START + LONGEST_SETTLE + SETTLE
+    assert play.now <= START + PAUSE + LONGEST_SETTLE + SETTLE
 
 
 def test_a_node_that_we_do_not_connect_to_makes_nothing_ready() -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(script("host-up", "printer"))
     settle(play)
     assert play.news == []
@@ -124,16 +131,26 @@ def test_a_node_that_we_do_not_connect_to_makes_nothing_ready() -> None:
 def test_each_node_that_is_connected_to_is_tried_before_it_gives_up() -> None:
     peers = (TincPeer("gateway", (Endpoint("a", 655),)), TincPeer("backup", (Endpoint("b", 655),)))
     ends = (PinnedEndpoint(GATEWAY, 655, "tcp"), PinnedEndpoint(IPv4Address("192.0.2.9"), 655, "tcp"))
-    play = Play(launch("tinc", peers=peers, endpoints=ends)).start()
+    play = begun(launch("tinc", peers=peers, endpoints=ends))
     play.feed(*transcript("tinc-refused"))
     assert play.news == []
     play.feed(Line("Could not set up a meta connection to backup"))
     assert "Connection refused" in only(Failed, play.news).words
 
 
-def test_a_tincd_that_says_nothing_is_given_up_at_the_deadline() -> None:
+def test_two_runs_never_begin_in_the_same_second() -> None:
+    """The far end would take what the second says for what it has heard already: tinc numbers it by its start."""
     play = Play(launch("tinc")).start()
-    assert only(LookAgainAt, play.actions) == LookAgainAt(START + TIMEOUT)
+    settle(play, PAUSE - 0.1)
+    assert [action for action in play.actions if isinstance(action, Spawn)] == []
+    settle(play, 0.1)
+    assert only(Spawn, play.actions)
+    assert PAUSE >= 1.0
+
+
+def test_a_tincd_that_says_nothing_is_given_up_at_the_deadline() -> None:
+    play = begun()
+    assert play.actions[-1] == LookAgainAt(START + PAUSE + TIMEOUT)
     settle(play, TIMEOUT - 1)
     assert play.news == []
     settle(play, 1)
@@ -156,7 +173,7 @@ def test_without_its_key_nothing_is_started() -> None:
 
 def test_tincd_gets_a_folder_of_its_own_and_never_the_users() -> None:
     made = launch("tinc")
-    spawn = only(Spawn, Play(made).start().actions)
+    spawn = only(Spawn, begun(made).actions)
     assert spawn.argv == ("tincd", "-D", "-d1", "-c", made.directory, f"--pidfile={made.directory}/tinc.pid")
     assert set(folder(made)) == {
         *("tinc.conf", "rsa_key.priv", "hosts/laptop", "hosts/gateway", "hosts/printer"),
@@ -212,7 +229,7 @@ def test_a_script_tells_its_event_its_node_and_its_subnet(tmp_path: Path) -> Non
 
 def test_hostile_subnets_are_left_out_and_said() -> None:
     made = launch("tinc")
-    play = Play(replace(made, spec=replace(made.spec, local=(ip_network("10.30.0.0/24"),)))).start()
+    play = begun(replace(made, spec=replace(made.spec, local=(ip_network("10.30.0.0/24"),))))
     play.feed(*transcript("tinc-hostile"))
     settle(play)
     facts = only(Ready, play.news).facts
@@ -227,7 +244,7 @@ def test_hostile_subnets_are_left_out_and_said() -> None:
 
 
 def test_a_flood_of_subnets_is_cut_off_and_costs_tincd_no_more_scripts() -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(script("host-up"))
     for number in range(1000):
         play.feed(script("subnet-up", subnet=f"10.{number // 250}.{number % 250}.0/24"))
@@ -267,7 +284,7 @@ def test_our_own_subnets_are_no_way_into_the_tunnel() -> None:
 
 
 def test_a_node_that_is_gone_is_tried_at_once_and_lost_when_it_does_not_come_back() -> None:
-    play = Play(launch("tinc")).start()
+    play = begun()
     play.feed(*transcript("tinc-ready"))
     settle(play)
     rest = transcript("tinc-server-stopped")[len(transcript("tinc-ready")) - 1 :]
