@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import join
 from typing import TYPE_CHECKING
 
 from autovpn.core.actions import Write
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from autovpn.core.tunnel import PinnedEndpoint
 
 EVENTS = ("host-up", "host-down", "subnet-up", "subnet-down")
+
+SHELL = "/bin/sh"
+"""What tincd is told to run the scripts by: where /run is mounted noexec (Debian's initramfs does) none runs alone."""
 
 FLOODED = Write("subnet-up", Secret(b"#!/bin/true\n"), executable=True)
 """The script that takes the place of ours once more subnets were announced than are used."""
@@ -65,7 +69,7 @@ def _configuration(launch: Launch, settings: TincSettings) -> bytes:
     health = detection_in(launch)
     owned = (*OWNED, "PingInterval") if health else OWNED
     theirs = "\n".join(without(_text(launch, path), owned) for path in settings.settings)
-    ours = {"Interface": launch.spec.device, "Hostnames": "no"}
+    ours = {"Interface": launch.spec.device, "Hostnames": "no", "ScriptsInterpreter": SHELL}
     if not values_of(theirs, "PingInterval"):
         ours["PingInterval"] = str(round(health.interval) if health else PING_INTERVAL)
     return ("".join(f"{name} = {value}\n" for name, value in ours.items()) + theirs + "\n").encode("latin-1")
@@ -80,14 +84,8 @@ def _own_subnets(launch: Launch, settings: TincSettings, written: str) -> str:
 
 
 def _script(launch: Launch, event: str) -> bytes:
-    """Return a program that has the notifier tell the event, its node and its subnet."""
-    lines = (
-        f"#!{launch.notifier[0]} -IS",
-        "import os",
-        f"told = [{event!r}, *(os.environ.get(name, '') for name in ('NODE', 'SUBNET'))]",
-        f"os.execv({launch.notifier[0]!r}, [*{launch.notifier!r}, *told])",
-    )
-    return "".join(f"{line}\n" for line in lines).encode()
+    """Return a script that has the notifier tell the event, its node and its subnet."""
+    return f'#!{SHELL}\nexec {join((*launch.notifier, event))} "${{NODE-}}" "${{SUBNET-}}"\n'.encode()
 
 
 def _text(launch: Launch, path: str) -> str:
