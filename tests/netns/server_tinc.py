@@ -34,6 +34,8 @@ class Tinc(Server):
         laptop = f"Subnet = {self.address.ip}/32\n" + self.node(
             self.config, "laptop", "ConnectTo = gateway\nInterface = somewhere\nPingInterval = 5\n"
         )
+        key = (self.config / "rsa_key.priv").read_text().splitlines()
+        self.secrets = tuple(line for line in key if line and not line.startswith("-----"))
         for folder in (self.theirs, self.config):
             (folder / "hosts/gateway").write_text(server)
             (folder / "hosts/laptop").write_text(laptop)
