@@ -23,8 +23,10 @@ from autovpn.core.openvpnfile import (
     SECRET_FILES,
     UNSUPPORTED,
     Directive,
+    NoRemote,
     directives,
     gives_way,
+    reading_fault,
     remotes,
 )
 from autovpn.core.settings import Endpoint, OpenvpnSettings
@@ -50,6 +52,9 @@ class OpenvpnTunnel(TunnelTable):
         path = context.resolve(self.config)
         text = context.read((*key, "config"), path, secret=True)
         if text is None:
+            return None
+        if fault := reading_fault(text):
+            context.report.refuse(show_text(path), fault, "OpenVPN would read another thing in it than we do")
             return None
         if self.username and len(self.username.encode()) > _LONGEST_USERNAME:
             context.refuse((*key, "username"), f"is longer than {_LONGEST_USERNAME} bytes, which OpenVPN does not take")
@@ -108,8 +113,8 @@ class OpenvpnTunnel(TunnelTable):
 def _servers(found: tuple[Directive, ...], context: Context, file: str) -> tuple[Endpoint, ...]:
     try:
         servers = remotes(found)
-    except ValueError as error:
-        context.report.refuse(file, str(error))
+    except NoRemote as error:
+        context.report.refuse(f"{file}:{error.line}", str(error))
         return ()
     if not servers:
         context.report.refuse(file, "names no server", "add a line 'remote HOST PORT udp'")

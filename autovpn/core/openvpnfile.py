@@ -58,6 +58,12 @@ KEY = "key_password"
 INLINE = "[inline]"
 """How older files say that a block follows."""
 
+_SPACE = " \t\n\v\f\r"
+"""What isspace(3) takes for one in OpenVPN; Python knows more."""
+
+_LONGEST_LINE = 254
+"""Bytes of a line that OpenVPN reads whole inside of a block (OPTION_LINE_SIZE, less newline and NUL)."""
+
 _VARIABLES = ("FORWARD_COMPATIBLE", "CLIENT_CERT")
 _PEER_INFO = ("UV_", "IV_")
 """Variables that are settings of OpenVPN's rather than for scripts, or that `push-peer-info` tells the server."""
@@ -75,6 +81,19 @@ class Directive:
     is_closed: bool = True
 
 
+def reading_fault(text: str) -> str:
+    """Return why OpenVPN would cut a configuration into other directives than we do, so that some could hide.
+
+    A NUL ends a line for it and not for us, and of a long line in a block the middle may be a line to it, and end that.
+    """
+    if "\0" in text:
+        return "holds a NUL byte"
+    lines = enumerate(text.split("\n"), 1)
+    long = (number for number, line in lines if "</" in line and len(line.encode(errors="replace")) > _LONGEST_LINE)
+    number = next(long, None)
+    return f"has more than {_LONGEST_LINE} bytes in line {number}, and '</' among them" if number else ""
+
+
 def directives(text: str) -> Iterator[Directive]:
     """Yield what a configuration says; comments and empty lines say nothing."""
     lines = text.removeprefix("\ufeff").split("\n")
@@ -87,7 +106,7 @@ def directives(text: str) -> Iterator[Directive]:
         name = words[0].removeprefix("--") if len(words[0]) > len("--") else words[0]
         if len(words) == 1 and name.startswith("<") and name.endswith(">"):
             name = name[1:-1]
-            ends = (at for at in range(number, len(lines)) if lines[at].lstrip().startswith(f"</{name}>"))
+            ends = (at for at in range(number, len(lines)) if lines[at].lstrip(_SPACE).startswith(f"</{name}>"))
             end = next(ends, None)
             body = tuple(lines[number:end])
             number = len(lines) if end is None else end + 1
@@ -105,7 +124,11 @@ def words_of(line: str) -> list[str]:
     quote = ""
     escaped = False
     for character in line.rstrip("\r"):
-        if escaped:
+        if word is None and not quote and (character in _SPACE or character in "#;"):
+            if character not in _SPACE:
+                return words
+            escaped = False  # before a word OpenVPN passes a space over, with a backslash too
+        elif escaped:
             word = [*(word or ()), character]
             escaped = False
         elif character == "\\" and quote != "'":
@@ -116,12 +139,9 @@ def words_of(line: str) -> list[str]:
                 word, quote = None, ""
             else:
                 word = [*(word or ()), character]
-        elif character.isspace():
-            if word is not None:
-                words.append("".join(word))
+        elif character in _SPACE:
+            words.append("".join(word or ()))
             word = None
-        elif word is None and character in "#;":
-            return words
         elif word is None and character in "\"'":
             quote = character
         else:
@@ -139,22 +159,33 @@ def gives_way(directive: Directive, *, password: bool = False, key_password: boo
     return name in OWNED or name in REMOTES or name in given or name.startswith("management")
 
 
+class NoRemote(ValueError):
+    """A server without a host, a port that is none, or a protocol that OpenVPN doesn't have; `line` counts from 1."""
+
+    def __init__(self, line: int, words: str) -> None:
+        super().__init__(words)
+        self.line = line
+
+
 def remotes(found: Iterable[Directive]) -> tuple[Endpoint, ...]:
     """Return the servers in the order of the file, each once.
 
     Raises:
-        ValueError: a server without a host, a port that is none, or a protocol that OpenVPN doesn't have.
+        NoRemote: one of them is none.
     """
     listed = tuple(found)
     last = {directive.name: directive.arguments[0] for directive in listed if directive.arguments}
     port, protocol = last.get("rport", last.get("port", str(DEFAULT_PORT))), last.get("proto", "udp")
     servers: list[Endpoint] = []
     for directive in listed:
-        if directive.name == "connection":
-            inner = directives("\n".join([f"port {port}", f"proto {protocol}", *directive.body]))
-            servers += remotes(inner)
-        elif directive.name == "remote":
-            servers.append(_endpoint(*directive.arguments, defaults=(port, protocol)))
+        try:
+            if directive.name == "connection":
+                inner = directives("\n".join([f"port {port}", f"proto {protocol}", *directive.body]))
+                servers += remotes(inner)
+            elif directive.name == "remote":
+                servers.append(_endpoint(*directive.arguments, defaults=(port, protocol)))
+        except ValueError as error:
+            raise NoRemote(directive.first, str(error)) from error
     return tuple(dict.fromkeys(servers))
 
 

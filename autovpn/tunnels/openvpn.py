@@ -30,6 +30,7 @@ from autovpn.core.driving import (
     Tick,
     UplinkChanged,
 )
+from autovpn.core.openvpnfile import reading_fault
 from autovpn.core.secret import Secret
 from autovpn.core.tunnel import Facts, FailureClass, PinnedEndpoint
 from autovpn.tunnels import openvpn_management as management
@@ -87,6 +88,8 @@ class OpenvpnDriver(EndsAlone):
         settings = settings_of(launch)
         if settings.config not in launch.files:
             return give_up(state, FailureClass.LOCAL, f"{settings.config} could not be read")
+        if fault := reading_fault(launch.files[settings.config].reveal().decode("latin-1")):
+            return give_up(state, FailureClass.LOCAL, f"{settings.config} {fault}")
         if not launch.endpoints:
             return give_up(state, FailureClass.NAME, "no address is known for the server")
         folder = settings.config.rpartition("/")[0] or "/"
@@ -153,7 +156,7 @@ def _line(state: OpenvpnState, line: str, now: float) -> Step[OpenvpnState]:
         case ">LOG":
             return _logged(state, text)
         case ">FATAL":
-            return heard(state, text), ()
+            return heard(state, pushed.banner(text)), ()
         case ">HOLD":
             return state, _say("hold", "release") if state.recovered is None or state.rebinds else ()
         case ">STATE":
@@ -171,7 +174,8 @@ def _line(state: OpenvpnState, line: str, now: float) -> Step[OpenvpnState]:
 def _logged(state: OpenvpnState, text: str) -> Step[OpenvpnState]:
     _, flags, message = [*text.split(",", 2), "", ""][:3]
     if message.startswith(_PUSHED):
-        return replace(state, defaults=(*state.defaults, *openvpn_offer.redirects(message))), ()
+        defaults = dict.fromkeys((*state.defaults, *openvpn_offer.redirects(message)))
+        return replace(state, defaults=tuple(defaults)), ()  # each once: a server may push as often as it likes
     if is_telling(flags, message):
         state = heard(state, pushed.banner(message))
     if "[ECONNREFUSED]" in message and state.stage is Stage.CONNECTING:

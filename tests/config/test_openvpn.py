@@ -63,8 +63,9 @@ def test_servers_files_and_what_gives_way_are_found(etc: Etc) -> None:
         ("<connection>\nremote a\nsocks-proxy b 1\n</connection>", "a.ovpn:5: 'socks-proxy'"),
         ("config other.conf", "a.ovpn:3: 'config' includes another file"),
         ("<ca>\nno end", "a.ovpn:3: the block <ca> has no end"),
-        ("remote b 0", "'0' is no port"),
+        ("remote b 0", "a.ovpn:3: '0' is no port"),
         ("ca none.crt", "a.ovpn:3: "),
+        ("# \0plugin evil.so", "a.ovpn: holds a NUL"),
     ],
 )
 def test_what_no_tunnel_can_be_made_of_is_said_with_its_line(etc: Etc, line: str, words: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autovpn.core.openvpnfile import OWNED, directives, gives_way, remotes, words_of
+from autovpn.core.openvpnfile import OWNED, NoRemote, directives, gives_way, reading_fault, remotes, words_of
 from autovpn.core.settings import Endpoint
 
 
@@ -24,6 +24,9 @@ from autovpn.core.settings import Endpoint
         ('a ""', ["a", ""]),
         ('a b"c#d', ["a", 'b"c#d']),
         ('a "open', ["a", "open"]),
+        ("\\ plugin x", ["plugin", "x"]),
+        ("\\#plugin x", []),
+        ("plugin\xa0x\x0by", ["plugin\xa0x", "y"]),
     ],
 )
 def test_words_are_cut_as_openvpn_cuts_them(line: str, words: list[str]) -> None:
@@ -38,6 +41,25 @@ def test_a_block_is_one_directive_with_its_body_and_its_lines() -> None:
     assert (optional.name, optional.arguments) == ("block-ipv6", ("now",))
     assert (key.is_closed, key.body, key.last) == (False, ("no end",), 8)
     assert "no end" not in repr(key)
+
+
+def test_a_block_ends_where_it_does_for_openvpn() -> None:
+    hiding = "<ca>\n\xa0</ca>\n<key>\n</ca>\nplugin evil.so\n</key>\n"
+    assert [directive.name for directive in directives(hiding)][:2] == ["ca", "plugin"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("client\n# \0plugin evil.so", "a NUL"),
+        (f"client\n<ca>\n{'A' * 255}</ca>\nplugin evil.so\n</ca>", "in line 3"),
+        (f"<ca>\n{'A' * 249}</ca>", ""),
+        (f"<ca>\n{'A' * 300}\n</ca>", ""),
+    ],
+)
+def test_what_openvpn_would_cut_otherwise_is_said(text: str, words: str) -> None:
+    assert words in reading_fault(text)
+    assert bool(words) is bool(reading_fault(text))
 
 
 @pytest.mark.parametrize("name", [*OWNED, "management", "management-client-user", "remote", "connection"])
@@ -99,8 +121,15 @@ def test_servers_are_found_in_their_order_and_once(text: str, servers: list[Endp
      ("remote a 70000", "no port"), ("remote a ²", "no port"), ("remote a 1 icmp", "'icmp' is no protocol")],
 )  # fmt: skip
 def test_a_server_that_is_none_is_said(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        remotes(directives(text))
+    with pytest.raises(NoRemote, match=words) as raised:
+        remotes(directives(f"client\n{text}"))
+    assert raised.value.line == 2
+
+
+def test_a_server_that_is_none_is_said_by_the_first_line_of_its_block() -> None:
+    with pytest.raises(NoRemote, match="'x' is no port") as raised:
+        remotes(directives("client\n\n<connection>\nproto tcp\nremote a x\n</connection>"))
+    assert raised.value.line == 3
 
 
 @given(st.text())

@@ -147,6 +147,14 @@ def test_what_is_missing_is_said_before_anything_starts(changes: dict[str, objec
     assert failed(Play(launch("openvpn", **changes)).start()).kind is kind
 
 
+def test_a_file_that_openvpn_would_read_otherwise_is_not_given_to_it() -> None:
+    given = launch("openvpn")
+    files = {path: Secret(content.reveal() + b"# \0plugin evil.so\n") for path, content in given.files.items()}
+    play = Play(replace(given, files=files)).start()
+    assert failed(play).kind is FailureClass.LOCAL
+    assert not [action for action in play.actions if isinstance(action, Spawn)]
+
+
 def test_a_server_without_an_address_for_us_is_a_failure() -> None:
     play = begun()
     play.feed(says(f">{CONNECTED}"))
