@@ -68,8 +68,9 @@ class HealthTable(Table):
             context.refuse((*key, "check"), f"a tunnel of type {kind} has no check '{self.check}'", meant)
             return None
         if self.check in ("ping", "tcp") and not has_device:
-            meant = "use 'command', with a program that goes through the proxy or the forward"
-            context.refuse((*key, "check"), f"this tunnel has no device that a {self.check} could go through", meant)
+            what = "ping" if self.check == "ping" else "connection"
+            meant = "use 'command', with a program that goes where this tunnel leads: the proxy, the forward, the host"
+            context.refuse((*key, "check"), f"this tunnel has no device that a {what} could go through", meant)
             return None
         if self.command:
             context.check_program((*key, "command"), self.command[0])

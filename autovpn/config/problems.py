@@ -60,10 +60,7 @@ def _describe(details: ErrorDetails, model: type[Table]) -> tuple[str, str]:
         case "extra_forbidden":
             return _unknown_key(str(details["loc"][-1]), _table_at(model, details["loc"][:-1]))
         case "literal_error":
-            expected = details["ctx"]["expected"].replace("' or '", "', '").strip("'").split("', '")
-            if not isinstance(value, str):
-                return "must be text in quotes", "known are " + ", ".join(expected)
-            return f"{quoted(value)} is not known here", nearest(value, expected)
+            return _none_of(details["ctx"]["expected"], value)
         case "union_tag_invalid":
             return f"the type {quoted(details['ctx']['tag'])} is not known", nearest(str(details["ctx"]["tag"]), TYPES)
         case "union_tag_not_found":
@@ -75,6 +72,16 @@ def _describe(details: ErrorDetails, model: type[Table]) -> tuple[str, str]:
             return _KINDS[kind], "leave the key out, or name something"
         case _:
             return _KINDS.get(kind) or _as_pydantic_says(details["msg"]), ""
+
+
+def _none_of(expected: str, value: object) -> tuple[str, str]:
+    """Describe a value that is none of these words, or none of these numbers, or not true, as pydantic lists them."""
+    if not expected.startswith("'"):
+        return f"must be {expected.replace('True', 'true')}{', without quotes' if isinstance(value, str) else ''}", ""
+    words = expected.replace("' or '", "', '").strip("'").split("', '")
+    if not isinstance(value, str):
+        return "must be text in quotes", "known are " + ", ".join(words)
+    return f"{quoted(value)} is not known here", nearest(value, words)
 
 
 def _as_pydantic_says(message: str) -> str:

@@ -50,7 +50,7 @@ def no_literal(value: object) -> object:
     """Return what says where a secret is; a secret itself is refused."""
     if isinstance(value, str):
         raise ValueError(  # noqa: TRY004  # pydantic collects ValueError
-            'is a literal secret; put it into a file that only root may read, and write password = { file = "NAME" }'
+            'is a literal secret; put it into a file that only root may read, and write { file = "NAME" } here'
         )
     return value
 

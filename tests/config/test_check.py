@@ -75,7 +75,7 @@ profiles/10-test.toml:18: hooks.timeout: '5' is no time; write a number and a un
 profiles/10-test.toml:19: tunnel.a.config: is missing
 profiles/10-test.toml:21: tunnel.a.confg: is an unknown key; did you mean 'config'?
 profiles/10-test.toml:22: tunnel.a.mtu: must be greater than or equal to 576
-profiles/10-test.toml:23: tunnel.a.password: is a literal secret; put it into a file
+profiles/10-test.toml:23: tunnel.a.password: is a literal secret; put it into a file that only root may read
 profiles/10-test.toml:24: tunnel.a.preshared_key: is an unknown key, and no secret belongs into this file
 profiles/10-test.toml:25: tunnel.b: the type 'opnssh' is not known; did you mean 'openssh'?
 profiles/10-test.toml:27: tunnel.c: has no 'type'; known are TYPES

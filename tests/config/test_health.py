@@ -70,6 +70,7 @@ def test_without_the_table_nothing_is_checked(etc: Etc) -> None:
         (VPNC, ['check = "handshake"'], "a tunnel of type vpnc has no check 'handshake'; use 'dpd', 'ping'"),
         (WIREGUARD, ['check = "dpd"'], "a tunnel of type wireguard has no check 'dpd'; use 'handshake', 'ping'"),
         (SOCKS, ['check = "ping"', 'address = "10.0.0.1"'], "no device that a ping could go through; use 'command'"),
+        (SOCKS, ['check = "tcp"', 'address = "10.0.0.1"', "port = 22"], "no device that a connection could go through"),
     ],
 )
 def test_what_can_not_work_is_refused_where_it_stands(etc: Etc, tunnel: str, lines: list[str], words: str) -> None:
