@@ -114,6 +114,8 @@ class IpsecTunnel(TunnelTable):
     def _can_carry_its_packets(self) -> IpsecTunnel:
         if self.esp == "user" and (self.mode == "transport" or self.protocol == "ah"):
             raise ValueError("wants the packets moved in user space, which knows ESP in tunnel mode alone")
+        if self.vici and self.charon:
+            raise ValueError("names a strongSwan that runs already and one to start; drop 'vici' or 'charon'")
         if self.esp == "user" and (self.device or self.vici):
             raise ValueError("wants the packets moved in user space, so it can have neither 'device' nor 'vici'")
         if self.protocol == "ah" and self.encap:
@@ -156,7 +158,7 @@ class IpsecTunnel(TunnelTable):
             ike_proposals=tuple(self.ike_proposals),
             proposals=tuple(self.proposals),
             esp=self.esp,
-            vici=self.vici,
+            vici=context.resolve(self.vici) if self.vici else None,
             charon=self.charon or "charon-systemd",
             implementation=self.implementation,
         )

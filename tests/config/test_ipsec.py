@@ -33,6 +33,14 @@ def test_transport_mode_has_no_device_and_no_routes(etc: Etc) -> None:
     assert (found.device, found.routes.mode) == ("", RouteMode.NONE)
 
 
+def test_the_socket_of_another_strongswan_is_found_beside_the_profile(etc: Etc) -> None:
+    path = etc.write("charon.vici", "")
+    write(etc, PSK + 'vici = "charon.vici"\n')
+    (found,) = etc.policy().profiles[0].tunnels
+    assert isinstance(found.settings, IpsecSettings)
+    assert found.settings.vici == str(path)
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [
@@ -46,6 +54,9 @@ def test_transport_mode_has_no_device_and_no_routes(etc: Etc) -> None:
         (PSK + 'mode = "transport"\nremote = ["10.0.0.0/8"]\n', "between two hosts alone"),
         (PSK + 'proposals = ["AES 256"]\n', "is no proposal"),
         (PSK + 'implementation = "racoon"\n', "strongswan"),
+        (PSK + "version = 3\n", "tunnel.t.version: must be 1 or 2"),
+        (PSK + 'version = "2"\n', "tunnel.t.version: must be 1 or 2, without quotes"),
+        (PSK + 'vici = "/run/charon.vici"\ncharon = "/usr/lib/ipsec/charon"\n', "drop 'vici' or 'charon'"),
     ],
 )
 def test_what_can_not_work_is_refused(etc: Etc, table: str, words: str) -> None:
