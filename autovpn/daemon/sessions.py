@@ -23,6 +23,7 @@ from autovpn.system import process as processes
 from autovpn.system.channels import Channels
 from autovpn.system.device import Devices
 from autovpn.system.errands import run_beside
+from autovpn.system.output import shown
 from autovpn.system.secrets import read_files, read_secret
 
 log = logging.getLogger(__name__)
@@ -218,7 +219,8 @@ class Sessions:
         for errand in self._place.drivers[launch.spec.type].farewell(launch):
             done = await run_beside(errand, dict(errand.environment), nonce)
             if done.status != 0:
-                log.warning("tunnel.farewell tunnel=%s %s: %s", launch.spec.name, errand.argv[0], done.output)
+                said = shown(done.output.strip().encode(errors="replace"))
+                log.warning("tunnel.farewell tunnel=%s %s: %s", launch.spec.name, errand.argv[0], said)
 
     async def _with_secrets(self, launch: Launch) -> Launch:
         """Read what a start needs: the tunnel's files and its secret, which are kept nowhere else."""

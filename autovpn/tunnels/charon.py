@@ -88,7 +88,7 @@ charon {{
   retransmit_timeout = 1.0
   retransmit_base = 1.5
   retransmit_tries = 4
-  i_dont_care_about_security_and_use_aggressive_mode_psk = yes
+  i_dont_care_about_security_and_use_aggressive_mode_psk = {_yes(settings_of(launch).aggressive)}
   load = {PLUGINS} {CARRIERS[in_user_space]} socket-default vici updown
   plugins {{
     vici {{

@@ -27,6 +27,7 @@ from autovpn.core.driving import (
 from autovpn.core.secret import Secret
 from autovpn.core.settings_command import CommandSettings, ReadyBy
 from autovpn.core.tunnel import Facts, FailureClass
+from autovpn.tunnels import pushed
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
@@ -253,7 +254,7 @@ def _line(password: Secret | None) -> Secret | None:
 
 
 def _last_line(output: str) -> str:
-    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
+    return next((pushed.banner(line) for line in reversed(output.splitlines()) if line.strip()), "")
 
 
 def _settings(launch: Launch) -> CommandSettings:

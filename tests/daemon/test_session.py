@@ -116,6 +116,18 @@ class TestFarewell:
 
         play(tmp_path, story)
 
+    def test_what_they_say_when_they_fail_is_one_line_of_the_log(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def story(daemon: Daemon) -> None:
+            step = await up(daemon)
+            daemon.driver.last_words = (Run("stop", ("sh", "-c", r"printf 'no\nERROR forged\033[2J'; exit 1")),)
+            await daemon.sessions.stop(step, "nonce", None)
+
+        play(tmp_path, story)
+        (said,) = [record.getMessage() for record in caplog.records if "farewell" in record.getMessage()]
+        assert said.endswith(r"sh: no\x0aERROR forged\x1b[2J")
+
 
 class TestAlive:
     """Whether a tunnel of another daemon can be taken over."""

@@ -174,6 +174,13 @@ def test_check_is_run_at_growing_pauses_until_it_succeeds() -> None:
     assert play.feed(Ran("check", 1)) == ()
 
 
+def test_what_check_prints_last_does_nothing_to_a_terminal() -> None:
+    play = begun()
+    tick(play, timer(play))
+    play.feed(Ran("check", 1, "not\nyet\x1b[2J\n\n"))
+    assert play.state.complaint == "yet [2J"
+
+
 def test_a_port_is_dialled() -> None:
     play = begun(ready=ReadyBy.PORT, listener=PORT)
     (look, _) = tick(play, 0.1)

@@ -308,6 +308,14 @@ def test_networks_proposals_and_what_is_behind_us_are_told() -> None:
     assert child["esp_proposals"] == ("aes256-sha256",)
 
 
+@pytest.mark.parametrize("aggressive", [True, False])
+def test_a_digest_of_the_key_is_shown_to_others_only_where_the_profile_says_so(aggressive: bool) -> None:
+    made = launch("ipsec", auth=IpsecAuth.XAUTH, version=1, aggressive=aggressive)
+    configuration = charon.configuration(made, in_user_space=False).reveal().decode()
+    (written,) = [line for line in configuration.splitlines() if "aggressive" in line]
+    assert written.endswith("= yes") is aggressive
+
+
 def test_the_script_is_told_where_the_notifiers_socket_is() -> None:
     child = calls(kernel())["load-conn"]["autovpn-office"]["children"]["autovpn-office"]
     assert child["updown"].startswith("env AUTOVPN_NOTIFY=/run/autovpn/t/notify.sock /usr/bin/python3 -I")
