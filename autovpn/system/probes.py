@@ -105,14 +105,15 @@ async def _echo(icmp: socket.socket, address: IPAddress, identifier: int) -> Non
         with suppress(TimeoutError):
             async with asyncio.timeout(_AGAIN):
                 while not _answers(await loop.sock_recvfrom(icmp, _LARGEST), address, identifier):
-                    pass
+                    # Receiving does not yield while packets wait: a flood from the far end would hold up everything.
+                    await asyncio.sleep(0)
                 return
 
 
 def _answers(received: tuple[bytes, tuple[str, int]], address: IPAddress, identifier: int) -> bool:
     packet, (sender, *_) = received
     skipped = (packet[0] & 0x0F) * 4 if address.version == 4 and packet else 0  # noqa: PLR2004 - IPv4 comes with its header
-    if len(packet) < skipped + _ECHO.size or sender.partition("%")[0] != str(address):
+    if len(packet) < skipped + _ECHO.size or sender.partition("%")[0] != str(address).partition("%")[0]:
         return False
     kind, _, _, theirs, _ = _ECHO.unpack_from(packet, skipped)
     return bool(kind == _reply_of(address) and theirs == identifier)

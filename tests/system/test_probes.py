@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autovpn.system.probes import _answers, _request
+from autovpn.system.probes import _answers, _echo, _request
 
 FOUR, SIX = ip_address("10.20.0.2"), ip_address("2001:db8::2")
 IP_HEADER = b"\x46" + b"\0" * 23  # with one option: six words
@@ -54,3 +56,23 @@ def test_of_ipv4_only_the_echo_s_own_answer_counts(packet: bytes, sender: str, c
 )
 def test_of_ipv6_only_the_echo_s_own_answer_counts(packet: bytes, sender: str, counts: bool) -> None:
     assert _answers((packet, (sender, 0)), SIX, 7) is counts
+
+
+def test_a_scoped_address_is_known_by_what_it_answers() -> None:
+    assert _answers((reply(129, 7), ("fe80::2%vpn-office", 0)), ip_address("fe80::2%vpn-office"), 7)
+
+
+async def test_a_flood_of_other_packets_does_not_outlast_the_patience() -> None:
+    class Flood:
+        """A socket in which a packet of a stranger always waits."""
+
+        def sendto(self, data: bytes, _: object) -> int:
+            return len(data)
+
+        def recvfrom(self, _: int) -> tuple[bytes, tuple[str, int]]:
+            return reply(129, 8), ("2001:db8::2", 0)
+
+    flood: Any = Flood()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await _echo(flood, SIX, 7)
