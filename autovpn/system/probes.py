@@ -104,8 +104,8 @@ async def _echo(icmp: socket.socket, address: IPAddress, identifier: int) -> Non
             await loop.sock_sendto(icmp, request, (str(address), 0))
         with suppress(TimeoutError):
             async with asyncio.timeout(_AGAIN):
-                while not _answers(await loop.sock_recvfrom(icmp, _LARGEST), address, identifier):
-                    # Receiving does not yield while packets wait: a flood from the far end would hold up everything.
+                # Receiving does not yield while packets wait: a flood from the far end would hold up everything.
+                while not _answers(await loop.sock_recvfrom(icmp, _LARGEST), address, identifier):  # noqa: ASYNC110
                     await asyncio.sleep(0)
                 return
 
