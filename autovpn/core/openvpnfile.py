@@ -58,6 +58,9 @@ KEY = "key_password"
 INLINE = "[inline]"
 """How older files say that a block follows."""
 
+_LOADED_BY_NAME = ("engine", "providers")
+"""The directives that name modules of OpenSSL's; by a path they would load any code at all."""
+
 _SPACE = " \t\n\v\f\r"
 """What isspace(3) takes for one in OpenVPN; Python knows more."""
 
@@ -155,6 +158,8 @@ def gives_way(directive: Directive, *, password: bool = False, key_password: boo
     if name == "setenv":
         variable = directive.arguments[0] if directive.arguments else ""
         return variable not in _VARIABLES and not variable.startswith(_PEER_INFO)
+    if name in _LOADED_BY_NAME and any("/" in argument for argument in directive.arguments):
+        return True
     given = (PASSWORD,) * password + (KEY_PASSWORD,) * key_password
     return name in OWNED or name in REMOTES or name in given or name.startswith("management")
 

@@ -82,6 +82,10 @@ def test_what_is_ours_gives_way_however_it_is_written(name: str, spelling: str) 
         ("cipher AES-256-GCM", False),
         ("ca ca.crt", False),
         ("auth-user-pass x", False),
+        ("providers legacy default", False),
+        ("providers default /tmp/evil.so", True),
+        ("engine tpm2tss", False),
+        ("engine ./evil.so", True),
     ],
 )
 def test_settings_of_openvpn_itself_stand(line: str, way: bool) -> None:
