@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 KEY = "correct horse"
 STATION = "wlan0"
 CHANNELS = {"wlan1": 1, "wlan2": 6}
+HANDSHAKES = 3
+"""How often a network is chosen before the radio counts as broken."""
+PATIENCE = 3.0
 FREQUENCIES = "2412 2437"  # a scan of all channels takes 8 s
 
 # What hostapd and wpa_supplicant are told for each kind of security.
@@ -103,8 +106,17 @@ class Air:
     # -- what a user does
 
     def join(self, name: str) -> None:
-        """Associate with a network, and have an address of it."""
-        self.select(name)
+        """Associate with a network, and have an address of it.
+
+        An emulated machine may be too slow for one handshake, and the supplicant shuns an access point for a while
+        after that: a user would choose the network again.
+        """
+        wanted = {"wpa_state": "COMPLETED", "id": self.number(name)}
+        for _ in range(HANDSHAKES):
+            self.select(name)
+            with suppress(AssertionError):
+                wait_until(lambda: wanted.items() <= self.status().items(), "the handshake", PATIENCE)
+                break
         self.wait_for("COMPLETED", id=self.number(name))
         self.address(NETWORKS[name].subnet)
 
