@@ -84,6 +84,7 @@ def test_joining_a_network_carries_out_its_profile_and_leaving_it_undoes_all(lap
     assert seen["bssid"] in {air.bssid("wlan1"), air.bssid("wlan2")}
     assert laptop.namespace.ping(OFFICE)
     assert "nameserver 10.20.0.53" in laptop.resolv_conf
+    wait_for_hooks(laptop, "postup campus", 1)
     assert history(laptop) == ["preup campus", "postup campus"]
 
     air.leave()
@@ -107,6 +108,7 @@ def test_another_network_is_one_teardown_and_one_setup_in_this_order(
         air.ask("bss_flush", "0")
     air.join(other)
     laptop.wait_for("default", "up")
+    wait_for_hooks(laptop, "postup default", 1)
 
     assert history(laptop) == [
         "preup campus",

@@ -76,6 +76,7 @@ class Ipsec(Server):
     """A gateway for alice, who has a password; what else a client may be is up to `tunnel_toml`."""
 
     label = "ipsec"
+    secrets = ("wonder land", "shared by both")
     protocol = "udp"
     ports = (500, 4500)
     programs = ("charon-systemd", "swanctl", "openssl")

@@ -58,6 +58,7 @@ class Ocserv(Server):
     """An AnyConnect server that knows one user, and whose certificate is of an authority of its own."""
 
     label = "ocserv"
+    secrets = ("wonder land",)
     protocol = "tcp"
     ports = (PORT,)
     programs = ("openconnect", "ocserv", "ocpasswd", "openssl")

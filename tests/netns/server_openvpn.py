@@ -71,6 +71,7 @@ class Openvpn(Server):
     """An OpenVPN server over UDP that wants a certificate, a name and a password."""
 
     label = "openvpn"
+    secrets = (PASSWORD,)
     protocol = "udp"
     ports = (1194,)
     programs = ("openvpn", "openssl")

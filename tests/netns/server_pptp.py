@@ -29,6 +29,7 @@ class PptpServer(Server):
     """What both kinds of PPTP server have: a control connection, GRE, and one user."""
 
     label = "pptp"
+    secrets = (PASSWORD,)
     protocol = "tcp"
     ports = (1723,)
 
