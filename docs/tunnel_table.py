@@ -16,6 +16,7 @@ LONGEST = 110
 """Characters of a failure's words; the rest says little more."""
 
 _ADDRESS = re.compile(r"\b\d+\.\d+\.\d+\.\d+\b")
+_FOLDER = re.compile(r"/[\w./-]*autovpn-test-\w+/")
 _DEVICE = re.compile(r"\bav[a-z]*\d+\b")
 
 
@@ -47,12 +48,12 @@ def _time(lines: list[dict[str, Any]]) -> str:
 
 def _memory(lines: list[dict[str, Any]]) -> str:
     sizes = [line["resident"] for line in lines if line.get("resident")]
-    return f"{median(sizes) / 1024:.1f} MiB" if sizes else "no process"
+    return f"{median(sizes) / 1024:.1f} MiB" if sizes else "-"
 
 
 def _plain(words: str) -> str:
     """Return the words without what differs from run to run, and harmless in a table."""
-    words = _DEVICE.sub("DEVICE", _ADDRESS.sub("ADDRESS", words)).replace("|", "/").replace("`", "'")
+    words = _DEVICE.sub("DEVICE", _ADDRESS.sub("ADDRESS", _FOLDER.sub("", words))).replace("|", "/").replace("`", "'")
     return f"{words[:LONGEST]}..." if len(words) > LONGEST else words
 
 
