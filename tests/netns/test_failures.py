@@ -245,8 +245,7 @@ def test_a_closed_port_is_said_in_the_words_of_ssh(laptop: Laptop) -> None:
     assert "Connection refused" in failure["words"]
     server.start()
     laptop.ask("up", "office")  # refused at once, the three attempts are over in seconds
-    laptop.wait_for("office", "up")
-    assert moments(laptop)[-2:] == ["preup", "postup"]
+    wait_until(lambda: moments(laptop)[-2:] == ["preup", "postup"], "the tunnel and its hooks", 20.0)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
