@@ -74,6 +74,8 @@ class Commands:
 
     async def _status(self, _: Arguments) -> Reply:
         loop = self._loop
+        passed_on = frozenset(await asyncio.to_thread(lambda: [*filter(forwards, FORWARDING)]))
+        # From here on nothing is awaited: the rest is of one moment.
         extra = StatusExtra(
             now=loop.machine.clock(),
             started=self._started,
@@ -86,7 +88,7 @@ class Commands:
             journal=self._journal,
             resyncs={reason: count for reason, count in loop.machine.kernel.counters().items() if count},
             unfinished=loop.plans.unfinished(),
-            forwards=frozenset(await asyncio.to_thread(lambda: [*filter(forwards, FORWARDING)])),
+            forwards=passed_on,
             health=loop.healths.view(),
         )
         return {"ok": True, **status(loop.decision, loop.snapshot, loop.policy, loop.plans.applied(), extra)}

@@ -48,7 +48,7 @@ class TunnelStates:
         before = self.state(key)
         after = supervise(before, event, now)
         if after.phase is not before.phase:
-            log.info("tunnel.%s activation=%s tunnel=%s attempt=%d", after.phase.value, key[0], key[1], after.attempt)
+            _log_phase(key, after)
         if after.phase is TunnelPhase.REST and after.last_failure is None and not after.attempt:
             self._states.pop(key, None)
         else:
@@ -107,6 +107,15 @@ class TunnelStates:
         for key, state in self.view().items():
             if state.phase is TunnelPhase.STOPPING and key not in present:
                 self.tell(key, Ended(), now)
+
+
+def _log_phase(key: TunnelKey, state: TunnelState) -> None:
+    if state.phase in (TunnelPhase.BACKOFF, TunnelPhase.FAILED) and state.last_failure:
+        failure = state.last_failure
+        why = f" class={failure.kind.value} words={failure.words}"
+        log.warning("tunnel.%s activation=%s tunnel=%s attempt=%d%s", state.phase.value, *key, state.attempt, why)
+    else:
+        log.info("tunnel.%s activation=%s tunnel=%s attempt=%d", state.phase.value, *key, state.attempt)
 
 
 def _limit(key: TunnelKey, state: TunnelState, policy: Policy) -> float | None:

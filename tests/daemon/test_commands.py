@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autovpn.core.profile import Event, Hook, Key
 from autovpn.core.snapshot import Phase
-from autovpn.core.tunnel import TunnelPhase
+from autovpn.core.supervise import BecameReady
+from autovpn.core.tunnel import Facts, TunnelPhase
+from autovpn.daemon import commands
 from autovpn.daemon.commands import BY_HAND
 from autovpn.daemon.loop import Goal
 from autovpn.daemon.settings import Reading
@@ -92,6 +96,32 @@ class TestAsking:
                 looks = daemon.loop.looks
                 assert (await daemon.ask(command))["ok"] is True
                 assert daemon.loop.looks > looks
+
+        play(tmp_path, story)
+
+    def test_status_is_of_one_moment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def story(daemon: Daemon) -> None:
+            asked, go_on, to_thread = asyncio.Event(), asyncio.Event(), asyncio.to_thread
+
+            async def slowly(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
+                if work.__module__ == commands.__name__:
+                    asked.set()
+                    await go_on.wait()
+                return await to_thread(work, *arguments)
+
+            monkeypatch.setattr(asyncio, "to_thread", slowly)
+            daemon.machine.hanging = {"/postup"}
+            daemon.driver.answers = [()]
+            await daemon.begin(wifi())
+            await daemon.until_phase(TunnelPhase.CONNECTING)
+            status = daemon.asking("status")
+            await asked.wait()
+            state = daemon.loop.tunnels.state(daemon.first)
+            daemon.loop.tell_attempt(daemon.first, state.instance, state.attempt, BecameReady(Facts()))
+            await asyncio.sleep(1.0)
+            assert "/postup" in daemon.hooks()
+            go_on.set()
+            assert "'state': 'finishing'" in str(await status)
 
         play(tmp_path, story)
 

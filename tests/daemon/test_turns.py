@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from autovpn.core.decide import Decision, decide
 from autovpn.core.memory import Memory
 from autovpn.core.profile import Key
@@ -85,3 +87,15 @@ def test_when_the_last_tunnel_has_given_up_the_first_is_tried_again_later() -> N
 
     assert run.phase(FIRST) is TunnelPhase.RESOLVING
     assert run.phase(SECOND) is TunnelPhase.FAILED
+
+
+def test_why_a_tunnel_failed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    run = Run()
+    run.settle()
+    run.fail(FIRST)
+
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "tunnel.backoff activation=office tunnel=first attempt=1 class=unreachable words=no answer",
+        "tunnel.backoff activation=office tunnel=first attempt=2 class=unreachable words=no answer",
+        "tunnel.failed activation=office tunnel=first attempt=3 class=unreachable words=no answer",
+    ]

@@ -119,11 +119,9 @@ def test_dropped_gre_is_said_and_the_tunnel_comes_up_once_it_passes(laptop: Emul
     patience(laptop, "15s")
     with gre_lost(laptop.world):
         laptop.start()
-        wait_until(lambda: laptop.failure("office"), "a first failed attempt")
+        kind, words = laptop.first_failure("office")
 
-    failure = laptop.failure("office")
-    assert failure
-    assert failure["class"] == "unreachable"
-    assert "protocol 47 (GRE)" in failure["words"]
+    assert kind == "unreachable"
+    assert "protocol 47 (GRE)" in words
     laptop.wait_for("office", "up", 40.0)
     assert laptop.namespace.ping(OFFICE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -129,6 +130,21 @@ class Laptop:
         return (
             next((t["last_failure"] for t in activation["tunnels"] if t["last_failure"]), None) if activation else None
         )
+
+    def first_failure(self, name: str, deadline: float = 20.0) -> tuple[str, str]:
+        """Wait until a tunnel of an activation fails; return class and words of the first time it ever did.
+
+        They are read from the log: in `status` the next attempt's failure may have taken their place already.
+        """
+        logged = re.compile(rf"tunnel\.(?:backoff|failed) activation={name} .* class=(\S+) words=(.*)")
+
+        def found() -> re.Match[str] | None:
+            return logged.search(self.daemon.output) if self.daemon else None
+
+        wait_until(found, "a tunnel to fail", deadline)
+        first = found()
+        assert first
+        return first[1], first[2]
 
     def state(self, name: str) -> str | None:
         """Return the state of an activation in one word."""

@@ -89,6 +89,12 @@ class Ocserv(Server):
         self.program = self.gateway.spawn_private("ocserv", "-f", "-d", "1", "-c", str(settings))
         wait_until(lambda: self.gateway.call(accepts, GATEWAY, PORT), "ocserv to listen")
 
+    def stop(self) -> None:
+        """End ocserv with all its workers at once: told to end it takes seconds, and clients come back in between."""
+        if self.program is not None:
+            self.program.end()
+            self.program = None
+
     def silence(self) -> None:
         """Lose all packets of TLS and DTLS alike."""
         super().silence()

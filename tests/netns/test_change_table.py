@@ -263,8 +263,7 @@ def test_a_connection_from_an_address_that_went_moves_without_hooks_and_is_then_
     wait_until(lambda: office.activation["uplink"] == "eth9", "the activation to move")
     assert moments(laptop) == ["preup", "postup"]
 
-    wait_until(lambda: laptop.failure("office"), "the loss to be noticed", 40.0)
-    assert laptop.failure("office")["class"] == "lost"  # type: ignore[index]
+    assert laptop.first_failure("office", 40.0)[0] == "lost"
     laptop.wait_for("office", "up")
     office.answers()
     assert office.picture().process != before.process
