@@ -343,7 +343,7 @@ def test_a_server_that_dies_is_lost_and_found_again(laptop: Laptop, kind: type[S
     assert laptop.first_failure("office", 60.0)[0] == "lost"
     wait_until(lambda: "predown" in moments(laptop), "predown")
     assert "alive=0" in laptop.hook_log()[2]
-    assert str(OFFICE_NETWORK) not in laptop.namespace.run("ip", "rule").stdout
+    wait_until(lambda: str(OFFICE_NETWORK) not in laptop.namespace.run("ip", "rule").stdout, "the routes to be undone")
     server.start()
     laptop.wait_for("office", "up")
 
