@@ -37,6 +37,7 @@ from autovpn.daemon.sessions import Place, Sessions
 from autovpn.daemon.settings import Reading, Settings
 from autovpn.system.control import Peer, Reply, Request
 from autovpn.system.journal import Journal
+from autovpn.system.process import Process
 from autovpn.system.runner import Runner
 from tests.daemon.fake_machine import FakeHooks, FakeLink, FakeLinks, FakeResolver, FakeRoutes, Machine
 
@@ -48,7 +49,7 @@ START = 1000.0
 
 
 class _Leap(selectors.DefaultSelector):
-    """Waits for nothing but threads: with none at work, time leaps to the next timer."""
+    """Waits for nothing but threads and programs: with none at work, time leaps to the next timer."""
 
     loop: VirtualLoop
 
@@ -56,7 +57,7 @@ class _Leap(selectors.DefaultSelector):
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
         if ready or timeout == 0:
             return ready
-        if self.loop.busy:
+        if self.loop.busy or self.loop.programs:
             return super().select(None)
         assert timeout is not None, "the test waits for what can never happen"
         self.loop.now += max(timeout, 0.0)
@@ -69,6 +70,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.now = START
         self.busy = 0
+        self.programs: set[int] = set()
+        """The pidfds whose end is awaited: a program takes real time, in which no deadline of it may pass."""
         selector = _Leap()
         selector.loop = self
         super().__init__(selector)
@@ -81,6 +84,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._idle)
         return future
+
+    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        if isinstance(getattr(callback, "__self__", None), Process):
+            self.programs.add(fd)
+        super().add_reader(fd, callback, *args)
+
+    def remove_reader(self, fd: Any) -> bool:  # noqa: ANN401
+        self.programs.discard(fd)
+        return super().remove_reader(fd)
 
     async def shutdown_default_executor(self) -> None:
         self.busy += 1
