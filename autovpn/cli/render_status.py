@@ -135,15 +135,22 @@ def _tunnel(tunnel: Dict) -> Iterator[Row]:
     if reaches := tunnel["reaches"]:
         more = f" and {len(reaches) - MOST_PREFIXES} more" if len(reaches) > MOST_PREFIXES else ""
         yield Row("reaches", ", ".join(reaches[:MOST_PREFIXES]) + more)
-    for words in tunnel["refused"]:
-        yield Row("refused", words, Tone.WARN)
-    for words in tunnel["not_forwarded"]:
-        yield Row("forwarding", words, Tone.BAD)
+    yield from _lacking(tunnel)
     if tunnel["health"]:
         yield health_row(tunnel["health"], is_up=tunnel["phase"] == "up")
     if failure := tunnel["last_failure"]:
         yield Row("failure", f"{failure['class']}: {failure['words']}", Tone.BAD)
         yield Row("advice", failure["advice"])
+
+
+def _lacking(tunnel: Dict) -> Iterator[Row]:
+    """Give what a tunnel goes on without."""
+    for host in tunnel["unresolved"]:
+        yield Row("endpoint", f"no address was found for {host}; the log says why", Tone.WARN)
+    for words in tunnel["refused"]:
+        yield Row("refused", words, Tone.WARN)
+    for words in tunnel["not_forwarded"]:
+        yield Row("forwarding", words, Tone.BAD)
 
 
 def health_row(health: Dict, *, is_up: bool) -> Row:

@@ -89,11 +89,19 @@ class TunnelSpec:
 
 @dataclass(frozen=True, slots=True)
 class PinnedEndpoint:
-    """A far end after its name was resolved: what the pin lets out."""
+    """A far end after its name was resolved: what the pin lets out.
+
+    `host` is the name that has this address, empty where the far end was named by its address; it makes no difference.
+    """
 
     address: IPAddress
     port: int | None
     protocol: str
+    host: str = field(default="", compare=False)
+
+    def stands_for(self, end: Endpoint) -> bool:
+        """Report whether this is what became of a far end as the user names it."""
+        return (self.host or str(self.address), self.port, self.protocol) == (end.host, end.port, end.protocol)
 
 
 @dataclass(frozen=True, slots=True)

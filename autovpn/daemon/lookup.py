@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from autovpn.core.decide import Decision
+from autovpn.core.endpoint import Endpoint
 from autovpn.core.network import IPAddress
 from autovpn.core.profile import Policy
 from autovpn.core.snapshot import Snapshot
@@ -45,16 +46,30 @@ class Lookups:
 
     async def _look_up(self, errand: Errand, spec: TunnelSpec, uplink: str) -> None:
         key, instance, attempt = errand
+        hosts = dict.fromkeys(endpoint.host for endpoint in spec.endpoints)
         try:
             servers = await self._servers()
-            hosts = dict.fromkeys(endpoint.host for endpoint in spec.endpoints)
-            found = {host: await self._addresses(host, uplink, servers, spec) for host in hosts}
+            outcomes = await asyncio.gather(*(self._outcome(host, uplink, servers, spec) for host in hosts))
         except SystemFault as error:
-            self._tell(key, instance, attempt, Broke(Failure(FailureClass.NAME, str(error)), jitter()))
+            outcomes = [error]
+        faults = [outcome for outcome in outcomes if isinstance(outcome, SystemFault)]
+        if faults and len(faults) == len(outcomes):
+            words = "; ".join(map(str, faults))
+            self._tell(key, instance, attempt, Broke(Failure(FailureClass.NAME, words), jitter()))
             return
-        chosen = {host: addresses[(attempt - 1) % len(addresses)] for host, addresses in found.items()}
-        pins = tuple(PinnedEndpoint(chosen[end.host], end.port, end.protocol) for end in spec.endpoints)
+        for fault in faults:
+            log.warning("lookup.unresolved tunnel=%s the other far ends are tried; %s", spec.name, fault)
+        found = {host: outcome for host, outcome in zip(hosts, outcomes, strict=True) if isinstance(outcome, tuple)}
+        pins = tuple(_pinned(end, found[end.host], attempt) for end in spec.endpoints if end.host in found)
         self._tell(key, instance, attempt, Resolved(pins))
+
+    async def _outcome(
+        self, host: str, uplink: str, servers: Sequence[str], spec: TunnelSpec
+    ) -> tuple[IPAddress, ...] | SystemFault:
+        try:
+            return await self._addresses(host, uplink, servers, spec)
+        except SystemFault as fault:
+            return fault
 
     async def _addresses(
         self, host: str, uplink: str, servers: Sequence[str], spec: TunnelSpec
@@ -67,6 +82,11 @@ class Lookups:
                 raise
             log.warning("lookup.stale host=%s", host)
         return _usable(host, self._known[host], spec)
+
+
+def _pinned(end: Endpoint, addresses: tuple[IPAddress, ...], attempt: int) -> PinnedEndpoint:
+    """Return a far end at the address whose turn it is."""
+    return PinnedEndpoint(addresses[(attempt - 1) % len(addresses)], end.port, end.protocol, end.host)
 
 
 def _usable(host: str, addresses: tuple[IPAddress, ...], spec: TunnelSpec) -> tuple[IPAddress, ...]:

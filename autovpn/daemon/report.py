@@ -233,6 +233,7 @@ class _View:
             "device": facts.device if facts else None,
             "addresses": [str(address) for address in facts.addresses] if facts else [],
             "endpoints": [str(endpoint.address) for endpoint in state.endpoints],
+            "unresolved": list(_unresolved(spec, state)),
             "banner": facts.banner if facts else "",
             "form": facts.form if facts else "",
             "reaches": [str(prefix) for prefix in facts.prefixes] if facts else [],
@@ -263,6 +264,12 @@ class _View:
             "tunnel": override.tunnel,
             "seconds_left": self.until(override.until),
         }
+
+
+def _unresolved(spec: TunnelSpec, state: TunnelState) -> Iterable[str]:
+    """Return the hosts of which no address was found, of a tunnel that goes on with its other far ends."""
+    lacking = (end.host for end in spec.endpoints if not any(found.stands_for(end) for found in state.endpoints))
+    return dict.fromkeys(lacking) if state.endpoints else ()
 
 
 def _is_full(tunnel: TunnelSpec | None) -> bool:

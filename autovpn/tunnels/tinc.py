@@ -40,12 +40,10 @@ from autovpn.tunnels.attempt import (
     meaning,
     timed_out,
 )
-from autovpn.tunnels.tinc_folder import FLOODED, files_of, host_files, settings_of
+from autovpn.tunnels.tinc_folder import FLOODED, called, files_of, host_files, settings_of
 
 if TYPE_CHECKING:
     from autovpn.core.network import IPNetwork
-    from autovpn.core.settings import TincSettings
-    from autovpn.core.tunnel import PinnedEndpoint
 
 OVERHEAD = 86
 """Bytes around a packet: IPv6 40, UDP 8, a number 4, Ethernet 14, padding 16, a check value 4 (net_packet.c)."""
@@ -130,7 +128,7 @@ class TincDriver(EndsAlone):
         settings = settings_of(launch)
         if missing := [path for path in launch.spec.files + launch.spec.public_files if path not in launch.files]:
             return give_up(state, FailureClass.LOCAL, f"{missing[0]} could not be read")
-        if not _is_resolved(settings, launch.endpoints):
+        if not launch.endpoints:
             return give_up(state, FailureClass.NAME, f"no address is known for {settings.peers[0].name}")
         return state, (*files_of(launch), LookAgainAt(now + PAUSE))
 
@@ -179,7 +177,7 @@ def _gave_up(state: TincState, node: str, now: float) -> Step[TincState]:
     if state.stage is Stage.UP:
         return _unreachable(state, node, now)
     state = replace(state, failed=state.failed | {node})
-    if not state.failed.issuperset(peer.name for peer in settings_of(state.launch).peers):
+    if not state.failed.issuperset(called(state.launch)):
         return state, ()
     words = state.said[-1] if state.said else f"no connection to {node}"
     if state.answered:
@@ -303,10 +301,6 @@ def _uplink_changed(state: TincState, event: UplinkChanged) -> Step[TincState]:
     actions: list[Action] = []
     moved = before.uplink.addresses != event.uplink.addresses or before.endpoints != event.endpoints
     # A daemon that adopted the tunnel has no files: the connection is then made anew when the old one gets no answer.
-    if moved and launch.files and _is_resolved(settings_of(launch), event.endpoints):
+    if moved and launch.files and event.endpoints:
         actions = [*host_files(launch), Signal(SIGHUP)]
     return replace(state, launch=launch), (*actions, Signal(SIGALRM))
-
-
-def _is_resolved(settings: TincSettings, endpoints: tuple[PinnedEndpoint, ...]) -> bool:
-    return len(endpoints) >= sum(len(peer.addresses) for peer in settings.peers)

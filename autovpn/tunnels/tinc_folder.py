@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from autovpn.core.actions import Write
 from autovpn.core.secret import Secret
-from autovpn.core.settings import TincSettings
+from autovpn.core.settings import Endpoint, TincSettings
 from autovpn.core.tincfile import OWNED, settings_in, values_of, without
 from autovpn.tunnels.attempt import detection_in
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from autovpn.core.driving import Launch
+    from autovpn.core.settings import TincPeer
     from autovpn.core.tunnel import PinnedEndpoint
 
 EVENTS = ("host-up", "host-down", "subnet-up", "subnet-down")
@@ -57,12 +58,20 @@ def files_of(launch: Launch) -> Iterator[Write]:
 def host_files(launch: Launch) -> Iterator[Write]:
     """Return the files of the nodes that are connected to, with the addresses that their names have now."""
     settings = settings_of(launch)
-    resolved: Iterator[PinnedEndpoint] = iter(launch.endpoints)
     for peer in settings.peers:
-        ends = [next(resolved) for _ in peer.addresses]
-        addresses = "".join(f"Address = {end.address} {end.port}\n" for end in ends)
+        addresses = "".join(f"Address = {end.address} {end.port}\n" for end in _found(launch, peer))
         written = without(_text(launch, f"{settings.config}/hosts/{peer.name}"), ("Address",))
         yield Write(f"hosts/{peer.name}", Secret((addresses + written).encode("latin-1")))
+
+
+def called(launch: Launch) -> frozenset[str]:
+    """Return the nodes that can be connected to: of the others no address was found."""
+    return frozenset(peer.name for peer in settings_of(launch).peers if _found(launch, peer))
+
+
+def _found(launch: Launch, peer: TincPeer) -> list[PinnedEndpoint]:
+    wanted = [Endpoint(end.host, end.port, "tcp") for end in peer.addresses]
+    return [found for end in wanted for found in launch.endpoints if found.stands_for(end)]
 
 
 def _configuration(launch: Launch, settings: TincSettings) -> bytes:

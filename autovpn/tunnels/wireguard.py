@@ -59,6 +59,7 @@ from autovpn.tunnels.attempt import (
     timed_out,
 )
 from autovpn.tunnels.wgkeys import Keys, KeysFault, keys_in
+from autovpn.tunnels.wireguard_peers import calls_somebody, far_ends, placed, settings_of
 
 CHANNEL = "uapi"
 SOCKETS = "/var/run/wireguard"
@@ -104,14 +105,14 @@ class WireguardDriver(EndsAlone):
     def start(self, launch: Launch, now: float) -> Step[WireguardState]:
         """Ask the kernel for a device."""
         state = WireguardState(launch, now + launch.spec.connect_timeout)
-        settings = _settings(launch)
+        settings = settings_of(launch)
         if settings.config not in launch.files:
             return give_up(state, FailureClass.LOCAL, f"{settings.config} could not be read")
         keys = keys_in(settings.config, launch.files[settings.config])
         if isinstance(keys, KeysFault):
             return give_up(state, FailureClass.LOCAL, keys.words)
-        if len(launch.endpoints) != len(_calling(settings)):
-            return give_up(state, FailureClass.NAME, f"no address is known for {_far_ends(launch)}")
+        if calls_somebody(launch) and not launch.endpoints:
+            return give_up(state, FailureClass.NAME, f"no address is known for {far_ends(launch)}")
         create = CreateDevice("wireguard", launch.spec.device)
         return replace(state, keys=keys), (create, LookAgainAt(state.deadline))
 
@@ -217,7 +218,7 @@ def _configure(state: WireguardState, now: float) -> Step[WireguardState]:
     """Give the device its keys and peers, and set it up; a tunnel that calls nobody is then as ready as it can be."""
     actions: tuple[Action, ...] = (*_set(state, provoke=True), SetUp(state.launch.spec.device))
     started = replace(state, configured=True, keys=None)
-    if not _calling(_settings(state.launch)):
+    if not calls_somebody(state.launch):
         ready, announced = _ready(started)
         return ready, (*actions, *announced)
     return started, (*actions, LookAgainAt(min(now + FIRST_LOOK, state.deadline)))
@@ -230,7 +231,7 @@ def _tick(state: WireguardState, now: float) -> Step[WireguardState]:
         return state, (*(_query(state) if state.configured else ()), LookAgainAt(state.deadline))
     if not state.configured:
         return timed_out(state, "answer from wireguard-go")
-    return timed_out(state, f"handshake from {_far_ends(state.launch)}", "check the keys and the address")
+    return timed_out(state, f"handshake from {far_ends(state.launch)}", "check the keys and the address")
 
 
 def _received(state: WireguardState, data: bytes, now: float) -> Step[WireguardState]:
@@ -270,15 +271,14 @@ def _looked(state: WireguardState, age: float | None, *, changed: bool, now: flo
 
 
 def _ready(state: WireguardState) -> Step[WireguardState]:
-    settings = _settings(state.launch)
+    settings = settings_of(state.launch)
     facts = state.recovered.facts if state.recovered and state.recovered.facts else _facts(state.launch, settings)
     return replace(state, stage=Stage.UP, said=()), (*_set(state), Ready(facts))
 
 
 def _uplink_changed(state: WireguardState, event: UplinkChanged) -> Step[WireguardState]:
     """Point at the endpoints as they resolve now, and send a packet at once so that the far end learns where we are."""
-    known = len(event.endpoints) == len(state.launch.endpoints)
-    endpoints = event.endpoints if known else state.launch.endpoints
+    endpoints = event.endpoints or state.launch.endpoints
     state = replace(state, launch=replace(state.launch, uplink=event.uplink, endpoints=endpoints))
     if not state.configured:
         return state, ()
@@ -291,22 +291,23 @@ def _set(state: WireguardState, *, keepalive: int | None = None, provoke: bool =
 
     The keys go with the first one only.
     """
-    settings, launch, keys = _settings(state.launch), state.launch, state.keys
+    settings, launch, keys = settings_of(state.launch), state.launch, state.keys
 
     def kept(peer: WireguardPeer) -> int:
         if keepalive is not None:
             return keepalive
         return peer.keepalive or (PROVOKING_KEEPALIVE if provoke and peer.endpoint else 0)
 
-    peers = tuple(replace(peer, keepalive=kept(peer)) for peer in settings.peers)
+    peers, endpoints = placed(launch)
+    peers = tuple(replace(peer, keepalive=kept(peer)) for peer in peers)
     if state.carrier is Carrier.PROGRAM:
-        return (Send(CHANNEL, uapi.settings(keys, peers, launch.endpoints, settings.listen_port)),)
+        return (Send(CHANNEL, uapi.settings(keys, peers, endpoints, settings.listen_port)),)
     return (
         ConfigureWireguard(
             launch.spec.device,
             keys.private if keys else None,
             peers,
-            launch.endpoints,
+            endpoints,
             keys.preshared if keys else {},
             settings.listen_port if keys else None,
         ),
@@ -332,19 +333,3 @@ def _facts(launch: Launch, settings: WireguardSettings) -> Facts:
         search=settings.search,
         mtu=launch.spec.mtu or settings.mtu,
     )
-
-
-def _settings(launch: Launch) -> WireguardSettings:
-    if not isinstance(launch.spec.settings, WireguardSettings):
-        raise TypeError(f"tunnel {launch.spec.name} is not of type wireguard")
-    return launch.spec.settings
-
-
-def _calling(settings: WireguardSettings) -> tuple[WireguardPeer, ...]:
-    """Return the peers that we call; the others call us."""
-    return tuple(peer for peer in settings.peers if peer.endpoint)
-
-
-def _far_ends(launch: Launch) -> str:
-    ends = (peer.endpoint for peer in _settings(launch).peers)
-    return ", ".join(f"{end.host} port {end.port}" for end in ends if end) or "any peer"

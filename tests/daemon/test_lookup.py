@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import combinations
 
+import pytest
+
+from autovpn.core.endpoint import Endpoint
 from autovpn.core.network import IPAddress
-from autovpn.core.settings import PptpSettings, VpncSettings
+from autovpn.core.settings import OpenvpnSettings, PptpSettings, VpncSettings
 from autovpn.core.supervise import Broke, Resolved, TunnelEvent
 from autovpn.core.tunnel import FailureClass, PinnedEndpoint, TunnelSpec
 from autovpn.core.wanted import TunnelKey
@@ -26,6 +30,7 @@ class Names:
 
     def __init__(self) -> None:
         self.answer: tuple[IPAddress, ...] | Exception = BOTH
+        self.unknown: set[str] = set()
         self.asked: list[tuple[str, str, tuple[str, ...], float]] = []
         self.let = asyncio.Event()
         self.let.set()
@@ -43,6 +48,8 @@ class Names:
             raise
         if isinstance(self.answer, Exception):
             raise self.answer
+        if host in self.unknown:
+            raise SystemFault(f"{host}: there is no such name")
         return self.answer
 
     async def servers(self) -> tuple[str, ...]:
@@ -124,6 +131,29 @@ async def test_a_name_that_nobody_knows_breaks_the_attempt() -> None:
     assert isinstance(event, Broke)
     assert (event.failure.kind, event.failure.words) == (FailureClass.NAME, "vpn.example: no such name")
     assert 0.75 <= event.jitter <= 1.25
+
+
+SEVERAL = tuple(Endpoint(name, 1194) for name in ("one.example", "two.example", "three.example"))
+
+
+@pytest.mark.parametrize("unknown", [set(c) for n in range(4) for c in combinations((e.host for e in SEVERAL), n)])
+async def test_names_without_an_address_are_named_and_the_others_tried_until_none_is_left(
+    unknown: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    names = Names()
+    names.unknown = unknown
+    event = await names.ask(spec=replace(SPEC, type="openvpn", settings=OpenvpnSettings("x", SEVERAL)))
+
+    assert len(names.asked) == len(SEVERAL)
+    if len(unknown) == len(SEVERAL):
+        assert isinstance(event, Broke)
+        said = event.failure.words
+    else:
+        assert isinstance(event, Resolved)
+        assert [pin.host for pin in event.endpoints] == [end.host for end in SEVERAL if end.host not in unknown]
+        assert {pin.address for pin in event.endpoints} == {BOTH[0]}
+        said = caplog.text
+    assert {name for name in (end.host for end in SEVERAL) if f"{name}: there is no such name" in said} == unknown
 
 
 async def test_where_nobody_answers_the_last_good_answer_holds() -> None:

@@ -14,11 +14,12 @@ from autovpn.core.decide import Decision, decide
 from autovpn.core.diff import Amend, Do, Plan, Undo, diff
 from autovpn.core.dnschoice import DnsWish
 from autovpn.core.driving import Uplink
+from autovpn.core.endpoint import Endpoint
 from autovpn.core.hookenv import HookContext
 from autovpn.core.memory import Memory, Override
 from autovpn.core.network import Gateway, Grade, Security, Wireless
 from autovpn.core.profile import Action, Condition, Event, Hook, Key, Policy, Profile
-from autovpn.core.settings import OpensshSettings
+from autovpn.core.settings import OpensshSettings, OpenvpnSettings
 from autovpn.core.snapshot import Link, LinkId, LinkType, Phase, Snapshot
 from autovpn.core.steps import (
     AddressValue,
@@ -158,6 +159,17 @@ def test_status_tells_where_a_tunnel_leads_and_what_the_kernel_does_not_pass_on(
     assert "10.0.0.0/16, 10.1.0.0/16," in said
     assert "10.7.0.0/16 and 1 more" in " ".join(said.split())
     assert "10.8.0.0/16" not in said
+
+
+def test_status_names_the_far_ends_without_an_address_of_a_tunnel_that_goes_on_with_others() -> None:
+    remotes = (Endpoint("lost.example", 1194), Endpoint("vpn.example", 1194))
+    policy = Policy((replace(CAMPUS, tunnels=(replace(SSH, settings=OpenvpnSettings("x", remotes)),)),))
+    found = PinnedEndpoint(ip_address("203.0.113.7"), 1194, "udp", "vpn.example")
+    report = reported(policy, told=(Resolved((found,)),))
+    assert only(only(report, "activations"), "tunnels")["unresolved"] == ["lost.example"]
+    assert "no address was found for lost.example" in " ".join(plain(render_status(report)).split())
+    nowhere = reported(policy, told=(Resolved(()),))
+    assert only(only(nowhere, "activations"), "tunnels")["unresolved"] == []
 
 
 def test_nothing_is_said_of_forwarding_before_there_is_anything_to_pass_on() -> None:

@@ -203,7 +203,7 @@ def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the
     made = Launch(
         spec=TunnelSpec("office", kind, settings, DEVICES[kind], connect_timeout=TIMEOUT),
         uplink=UPLINK,
-        endpoints=(PinnedEndpoint(GATEWAY, port, protocol),),
+        endpoints=(PinnedEndpoint(GATEWAY, port, protocol, next((end.host for end in settings.endpoints), "")),),
         directory="/run/autovpn/t",
         nonce="0123456789abcdef",
         notifier=("/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py"),

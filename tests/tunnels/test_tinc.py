@@ -130,11 +130,22 @@ def test_a_node_that_we_do_not_connect_to_makes_nothing_ready() -> None:
 
 def test_each_node_that_is_connected_to_is_tried_before_it_gives_up() -> None:
     peers = (TincPeer("gateway", (Endpoint("a", 655),)), TincPeer("backup", (Endpoint("b", 655),)))
-    ends = (PinnedEndpoint(GATEWAY, 655, "tcp"), PinnedEndpoint(IPv4Address("192.0.2.9"), 655, "tcp"))
+    ends = (PinnedEndpoint(GATEWAY, 655, "tcp", "a"), PinnedEndpoint(IPv4Address("192.0.2.9"), 655, "tcp", "b"))
     play = begun(launch("tinc", peers=peers, endpoints=ends))
     play.feed(*transcript("tinc-refused"))
     assert play.news == []
     play.feed(Line("Could not set up a meta connection to backup"))
+    assert "Connection refused" in only(Failed, play.news).words
+
+
+def test_a_node_whose_name_has_no_address_is_not_waited_for() -> None:
+    peers = (TincPeer("backup", (Endpoint("b", 655),)), TincPeer("gateway", (Endpoint("a", 655),)))
+    made = launch("tinc", peers=peers, endpoints=(PinnedEndpoint(GATEWAY, 655, "tcp", "a"),))
+    files = folder(made)
+    assert files["hosts/gateway"].startswith(f"Address = {GATEWAY} 655\n")
+    assert "Address" not in files["hosts/backup"]
+    play = begun(made)
+    play.feed(*transcript("tinc-refused"))
     assert "Connection refused" in only(Failed, play.news).words
 
 
@@ -199,7 +210,7 @@ def test_detection_of_a_dead_node_takes_the_interval_of_the_health() -> None:
 
 @pytest.mark.parametrize(("address", "line"), [("192.0.2.1", "192.0.2.1 655"), ("2001:db8::1", "2001:db8::1 655")])
 def test_tincd_gets_addresses_and_looks_no_name_up(address: str, line: str) -> None:
-    end = PinnedEndpoint(IPv6Address(address) if ":" in address else IPv4Address(address), 655, "tcp")
+    end = PinnedEndpoint(IPv6Address(address) if ":" in address else IPv4Address(address), 655, "tcp", "vpn.example")
     gateway = folder(launch("tinc", endpoints=(end,)))["hosts/gateway"]
     assert gateway.startswith(f"Address = {line}\n")
     assert "vpn.example" not in gateway
@@ -311,7 +322,7 @@ def test_a_node_that_comes_back_in_time_is_as_if_it_had_never_gone() -> None:
 
 def test_another_node_that_is_reached_holds_the_tunnel() -> None:
     peers = (TincPeer("gateway", (Endpoint("a", 655),)), TincPeer("backup", (Endpoint("b", 655),)))
-    ends = (PinnedEndpoint(GATEWAY, 655, "tcp"), PinnedEndpoint(IPv4Address("192.0.2.9"), 655, "tcp"))
+    ends = (PinnedEndpoint(GATEWAY, 655, "tcp", "a"), PinnedEndpoint(IPv4Address("192.0.2.9"), 655, "tcp", "b"))
     play = up(peers=peers, endpoints=ends)
     play.feed(script("host-up", "backup"))
     settle(play)
@@ -322,7 +333,7 @@ def test_another_node_that_is_reached_holds_the_tunnel() -> None:
 
 def test_a_new_uplink_has_the_connection_made_anew_from_it() -> None:
     play = up()
-    there = PinnedEndpoint(IPv4Address("192.0.2.9"), 655, "tcp")
+    there = PinnedEndpoint(IPv4Address("192.0.2.9"), 655, "tcp", "vpn.example")
     moved = replace(UPLINK, addresses=(IPv4Address("192.0.2.77"),))
     gateway, hangup, alarm = play.feed(UplinkChanged(moved, (there,)))
     assert isinstance(gateway, Write)

@@ -152,6 +152,16 @@ def test_it_looks_less_and_less_often_and_at_last_when_the_time_is_over() -> Non
     assert play.news == [Failed(FailureClass.UNREACHABLE, words)]
 
 
+def test_a_peer_whose_name_has_no_address_may_call_us_and_the_others_are_called() -> None:
+    lost, found = Endpoint("lost.example", 51820), Endpoint("found.example", 51820)
+    end = PinnedEndpoint(IPv4Address("192.0.2.7"), 51820, "udp", "found.example")
+    peers = (peer(endpoint=lost), peer(endpoint=None), peer(endpoint=found, keepalive=None))
+    configure = only(ConfigureWireguard, on_kernel(peers=peers, endpoints=(end,)).actions)
+    assert [peer.endpoint for peer in configure.peers] == [None, None, found]
+    assert configure.endpoints == (end,)
+    assert len(configure.peers) == len(peers)
+
+
 def test_a_tunnel_that_calls_nobody_is_ready_when_it_can_be_called() -> None:
     play = on_kernel(peers=(peer(endpoint=None),), endpoints=())
     assert play.news == [Ready(replace(FACTS, prefixes=()))]
@@ -220,7 +230,8 @@ def test_wireguard_go_gets_its_settings_through_its_socket() -> None:
 
 
 def test_an_endpoint_of_ipv6_is_in_brackets() -> None:
-    play = Play(launch("wireguard", endpoints=(PinnedEndpoint(IPv6Address("2001:db8::1"), 51820, "udp"),))).start()
+    end = PinnedEndpoint(IPv6Address("2001:db8::1"), 51820, "udp", "192.0.2.1")
+    play = Play(launch("wireguard", endpoints=(end,))).start()
     play.feed(UNSUPPORTED, APPEARED)
     assert b"endpoint=[2001:db8::1]:51820\n" in only(Send, play.feed(Opened("uapi"))).data.reveal()
 
@@ -279,7 +290,7 @@ def test_a_wireguard_go_that_ends_is_lost() -> None:
 def test_an_uplink_that_changes_sends_a_packet_at_once_and_points_at_the_new_address() -> None:
     play = on_program()
     play.feed(listing(EPOCH), ACCEPTED)
-    moved = (PinnedEndpoint(IPv4Address("192.0.2.7"), 51820, "udp"),)
+    moved = (PinnedEndpoint(IPv4Address("192.0.2.7"), 51820, "udp", "192.0.2.1"),)
     actions = play.feed(UplinkChanged(UPLINK, moved), ACCEPTED, ACCEPTED)
     assert keepalives(actions) == [0, 25, 0]
     assert all(b"endpoint=192.0.2.7:51820\n" in action.data.reveal() for action in actions if isinstance(action, Send))
