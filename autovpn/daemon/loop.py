@@ -233,7 +233,7 @@ class Loop:
 
     def wanted(self) -> tuple[Step, ...]:
         """Return the steps that the last look wants; of an activation that is held back no more than its guard."""
-        steps = steps_for(self.decision, self.snapshot, self.policy, self.plans.applied())
+        steps = steps_for(self.decision, self.snapshot, self.policy, self.plans.destined())
         due = (step for step in steps if step.activation not in self._held or step.kind is StepKind.GUARD)
         return tuple(step for step in due if step not in self._spared)
 
@@ -248,7 +248,7 @@ class Loop:
             self._riding.get(name) for name in self.plans.activations() - wanted.keys() if not self.plans.is_stuck(name)
         }
         ending |= {ride.uplink for ride in self.memory.rides if ride.lower_since is not None}
-        begun = {step.activation for step in self.plans.applied() if step.kind is StepKind.PREUP}
+        begun = {step.activation for step in self.plans.destined() if step.kind is StepKind.PREUP}
         return frozenset(name for name, uplink in wanted.items() if uplink in ending and name not in begun)
 
     def _without_held(self) -> Decision:

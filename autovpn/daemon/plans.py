@@ -51,6 +51,18 @@ class Plans:
         steps = (entry.step for entry in self._runner.applied)
         return tuple(step for step in steps if activation in (None, step.activation))
 
+    def destined(self) -> tuple[Step, ...]:
+        """Return the steps that will be on the machine once the plans that are being carried out have ended."""
+        steps = {step.key: step for step in self.applied()}
+        for running in self._running.values():
+            if not running.stop.is_set():
+                for change in running.plan.changes:
+                    if isinstance(change, Undo):
+                        steps.pop(change.step.key, None)
+                    else:
+                        steps[_result(change).key] = _result(change)
+        return tuple(steps.values())
+
     def unfinished(self) -> frozenset[StepKey]:
         """Return the keys of the steps that are being done, amended or undone."""
         return frozenset(entry.key for entry in self._runner.applied if entry.state is not EntryState.DONE)
