@@ -92,6 +92,8 @@ class Session:
     async def stop(self) -> None:
         """End the tunnel and all that it started."""
         self._end_pump()
+        if self._pump is not None:
+            await asyncio.wait({self._pump})  # what it was about to do to the machine is done, or never will be
         await self._channels.stop()
 
     def close(self) -> None:

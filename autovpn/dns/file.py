@@ -19,7 +19,7 @@ from autovpn.dns.file_look import file_facts, look, servers_of
 from autovpn.dns.file_patience import PATIENCE, QUIET, Budget, Settling
 from autovpn.dns.file_swap import Swap, View
 from autovpn.errors import StepFailed
-from autovpn.system.files import Disk, NameWatch
+from autovpn.system.files import Disk, NameWatch, to_its_end
 
 T = TypeVar("T")
 
@@ -66,15 +66,15 @@ class FileBackend:
 
     async def original(self) -> ResolvConf:
         """Return the machine's own DNS, as it was before us and as others have changed it since."""
-        return await _uncancelled(self._looked, self._original)
+        return await to_its_end(self._looked, self._original)
 
     async def apply(self, dns: MachineDns) -> Receipt:
         """Put `dns` in force; see `DnsBackend`. Where we yield to another program the receipt says so."""
-        return await _uncancelled(self._locked, lambda: self._apply(dns))
+        return await to_its_end(self._locked, lambda: self._apply(dns))
 
     async def revert(self) -> Outcome:
         """Undo whatever is left of us, whoever left it."""
-        return await _uncancelled(self.revert_now)
+        return await to_its_end(self.revert_now)
 
     def revert_now(self) -> Outcome:
         """Do the same without an event loop: what `autovpn recover` calls."""
@@ -82,7 +82,7 @@ class FileBackend:
 
     async def verify(self, dns: MachineDns) -> Drift | None:
         """Return how the file differs from `dns`, or None."""
-        return await _uncancelled(self._locked, lambda: self._verify(dns))
+        return await to_its_end(self._locked, lambda: self._verify(dns))
 
     async def changes(self) -> AsyncGenerator[DnsChanged, None]:
         """Yield when another program changed what is in force and has come to rest; at the start, if it already has."""
@@ -90,7 +90,7 @@ class FileBackend:
         try:
             while True:
                 await self._settled(watch)
-                why = await _uncancelled(self._locked, self._trouble)
+                why = await to_its_end(self._locked, self._trouble)
                 if why:
                     yield DnsChanged(why)
                 await watch.disturbed()
@@ -261,17 +261,3 @@ def _flock(descriptor: int) -> None:
             return
         time.sleep(_LOCK_PAUSE)
     raise StepFailed("dns", "another autovpn has held the DNS lock for 10 s; see 'pgrep -a autovpn'")
-
-
-async def _uncancelled(work: Callable[..., T], *arguments: object) -> T:
-    """Run `work` in a thread, to its end even when we are cancelled: a half-done swap is nobody's wish."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # seen here, and overruled by the cancellation
-        raise

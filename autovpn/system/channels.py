@@ -120,7 +120,7 @@ class Channels:
             case Dial():
                 self._keep(self._reported(dial, action))
             case Write():
-                await asyncio.to_thread(put, self._directory, action)
+                await put(self._directory, action)
             case Signal(number):
                 if self._process is not None:
                     self._process.signal(number)

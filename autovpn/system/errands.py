@@ -11,6 +11,7 @@ from autovpn.core.actions import Run, Spawn, Write
 from autovpn.core.driving import Ran
 from autovpn.core.secret import Secret
 from autovpn.errors import Refused, SystemFault
+from autovpn.system.files import to_its_end
 from autovpn.system.hooks import trusted_program
 from autovpn.system.programs import Errors, run_program
 
@@ -47,15 +48,17 @@ async def trusted(action: Spawn | Run) -> tuple[str, ...]:
     return str(await asyncio.to_thread(trusted_program, action.argv[0])), *action.argv[1:]
 
 
-def put(directory: Path, action: Write) -> None:
+async def put(directory: Path, action: Write) -> None:
     """Write a file below a tunnel's own folder; one of the same name is replaced, a link is never followed.
 
-    Raises SystemFault where that can't be done.
+    A caller that is cancelled ends only when the file is there, so that whoever removes the folder then removes all of
+    it. Raises SystemFault where it can't be written.
     """
+    path = directory / action.name
     try:
-        _put(directory, directory / action.name, action)
+        await to_its_end(_put, directory, path, action)
     except OSError as error:
-        msg = f"{directory / action.name}: can't be written: {error.strerror}"
+        msg = f"{path}: can't be written: {error.strerror}"
         raise SystemFault(msg) from error
 
 

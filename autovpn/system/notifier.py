@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from autovpn.core.driving import Report
 from autovpn.errors import SystemFault
 from autovpn.notify import LARGEST, is_known
+from autovpn.system.files import to_its_end
 from autovpn.system.output import shown
 from autovpn.system.peer import is_of_session
 
@@ -45,7 +46,7 @@ class Notifier:
 
     async def listen(self) -> None:
         """Make the directory (0700) and open the socket in it (0600); one of a dead daemon is replaced."""
-        listening = await asyncio.to_thread(_listening_socket, self.path)
+        listening = await to_its_end(_listening_socket, self.path)
         self._server = await asyncio.start_unix_server(self._called, sock=listening, limit=LARGEST)
 
     def belongs_to(self, leader: Process) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovpn.core.driving import Notified
+from autovpn.system.files import to_its_end
 from autovpn.system.output import shown
 from autovpn.system.peer import CREDENTIALS, in_session
 
@@ -46,7 +47,7 @@ class SdListener:
 
     async def listen(self) -> None:
         """Open the socket (0600); one of a dead daemon is replaced."""
-        self._socket = await asyncio.to_thread(_bound, self._path)
+        self._socket = await to_its_end(_bound, self._path)
 
     def belongs_to(self, leader: Process) -> None:
         """Say whose processes may speak; what was said before this, the kernel has kept."""

@@ -2,6 +2,7 @@
 
 from autovpn.system.files.disk import PLAIN, Disk, Dress, temporary, write_durably
 from autovpn.system.files.facts import is_immutable, is_mount_point, read_small
+from autovpn.system.files.threads import to_its_end
 from autovpn.system.files.trust import open_trusted
 from autovpn.system.files.watch import NameWatch
 
@@ -15,5 +16,6 @@ __all__ = [
     "open_trusted",
     "read_small",
     "temporary",
+    "to_its_end",
     "write_durably",
 ]
