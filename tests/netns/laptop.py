@@ -67,11 +67,11 @@ class Laptop:
 
     # -- the daemon
 
-    def start(self, program: tuple[str, ...] = AUTOVPN) -> None:
-        """Start the daemon, and return when it answers."""
+    def start(self, program: tuple[str, ...] = AUTOVPN, deadline: float = 10.0) -> None:
+        """Start the daemon, and return when it answers, which it does once it has undone what a dead one left."""
         self.daemon = self.namespace.spawn_private("env", f"PYTHONPATH={REPOSITORY}", *program, "run")
         try:
-            wait_until(self._answers, "the daemon to answer")
+            wait_until(self._answers, "the daemon to answer", deadline)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.daemon.output}\n{self.ask('status')}") from None
 
@@ -131,20 +131,18 @@ class Laptop:
             next((t["last_failure"] for t in activation["tunnels"] if t["last_failure"]), None) if activation else None
         )
 
-    def first_failure(self, name: str, deadline: float = 20.0) -> tuple[str, str]:
-        """Wait until a tunnel of an activation fails; return class and words of the first time it ever did.
+    def failures(self, name: str) -> list[tuple[str, str]]:
+        """Return class and words of each failed attempt of an activation's tunnels, in order.
 
-        They are read from the log: in `status` the next attempt's failure may have taken their place already.
+        They are read from the log: in `status` the next attempt may have taken their place already.
         """
-        logged = re.compile(rf"tunnel\.(?:backoff|failed) activation={name} .* class=(\S+) words=(.*)")
+        logged = rf"tunnel\.(?:backoff|failed) activation={name} .* class=(\S+) words=(.*)"
+        return re.findall(logged, self.daemon.output) if self.daemon else []
 
-        def found() -> re.Match[str] | None:
-            return logged.search(self.daemon.output) if self.daemon else None
-
-        wait_until(found, "a tunnel to fail", deadline)
-        first = found()
-        assert first
-        return first[1], first[2]
+    def first_failure(self, name: str, deadline: float = 20.0) -> tuple[str, str]:
+        """Wait until a tunnel of an activation fails; return class and words of the first time."""
+        wait_until(lambda: self.failures(name), "a tunnel to fail", deadline)
+        return self.failures(name)[0]
 
     def state(self, name: str) -> str | None:
         """Return the state of an activation in one word."""

@@ -149,6 +149,7 @@ def test_stopping_while_connecting_leaves_nothing(laptop: Laptop, kind: type[Ser
     before = laptop.picture()
     laptop.start()
     laptop.wait_for("office", "connecting")
+    wait_until(lambda: moments(laptop) == ["preup"], "preup")
 
     assert laptop.stop() == 0
     assert laptop.picture() == before
