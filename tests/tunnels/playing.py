@@ -13,12 +13,15 @@ from autovpn.core.driving import (
     Answered,
     Closed,
     DeviceRefused,
+    Dialled,
+    DialOutcome,
     Driver,
     DriverEvent,
     Exited,
     Launch,
     Line,
     LinkAppeared,
+    LinkVanished,
     Opened,
     Ran,
     Received,
@@ -256,9 +259,13 @@ def _ipsec_event(row: dict[str, Any]) -> DriverEvent | None:
         case {"vici_answered": name, "words": words}:
             return ViciAnswer(name, words)
         case {"refused": device, "unsupported": unsupported}:
-            return DeviceRefused(device, unsupported, "Unknown device type")
+            return DeviceRefused(device, unsupported, row.get("words", "Unknown device type"))
         case {"appeared": device}:
             return LinkAppeared(device, 9)
+        case {"vanished": device}:
+            return LinkVanished(device)
+        case {"dialled": name, "outcome": outcome, "words": words}:
+            return Dialled(name, DialOutcome(outcome), words)
         case _:
             return None
 
