@@ -21,11 +21,11 @@ class EmulatedLaptop(Laptop):
         """Where this laptop's daemons come from."""
         return Nursery(self)
 
-    def start(self, program: tuple[str, ...] = AUTOVPN) -> None:
+    def start(self, program: tuple[str, ...] = AUTOVPN, deadline: float = 10.0) -> None:
         """Have a daemon forked, and return when it answers."""
         assert program == AUTOVPN
         self._newborn = self.nursery.bear()
-        wait_until(self._answers, "the daemon to answer")
+        wait_until(self._answers, "the daemon to answer", deadline)
 
     def stop(self) -> int:
         """Stop the daemon as a service manager does, and return its exit status."""
