@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from tests.netns.record import note
 if TYPE_CHECKING:
     from autovpn.core.network import IPNetwork
     from autovpn.core.tunnel import PinnedEndpoint, TunnelSpec
+
+NONCE = f"{os.getpid():016x}"
+"""What marks the programs of this run. Whoever ends one ends all that carry its mark, also those of another run."""
 
 NOTIFIER = (sys.executable, "-I", "-S", notify.__file__)
 
@@ -61,7 +65,7 @@ class IpDevices:
 class Work:
     """One attempt of one driver. Everything of it has ended with its block, unless it was left running."""
 
-    def __init__(self, launch: Launch, ask: Ask = nobody) -> None:
+    def __init__(self, launch: Launch, ask: Ask = nobody, devices: IpDevices | None = None) -> None:
         """Begin nothing yet."""
         self.launch = launch
         self.events: asyncio.Queue[DriverEvent] = asyncio.Queue()
@@ -69,7 +73,7 @@ class Work:
             Path(launch.directory),
             launch.nonce,
             launch.spec.device,
-            IpDevices(),
+            devices or IpDevices(),
             self.events.put_nowait,
             ask,
         )
@@ -160,7 +164,7 @@ def launch(
         uplink=Uplink(LinkId(2), "eth0"),
         endpoints=endpoints,
         directory=str(directory),
-        nonce="0123456789abcdef",
+        nonce=NONCE,
         notifier=NOTIFIER,
         files={path: Secret(Path(path).read_bytes()) for path in spec.files + spec.public_files},
         password=None if password is None else Secret(password),
