@@ -192,6 +192,29 @@ class LookAgainAt:
     when: float
 
 
+@dataclass(frozen=True, slots=True)
+class ViciErrand:
+    """Have a strongSwan of root's, if one listens there, carry out commands one after the other, whatever it says.
+
+    `deadline` is for all of them, in seconds.
+    """
+
+    path: str
+    calls: tuple[ViciCall, ...]
+    deadline: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DropRules:
+    """Take away the policy rules, of both families, that a program made for a routing table of its own."""
+
+    priority: int
+    table: int
+
+
+LastWord = Run | ViciErrand | DropRules
+"""What is done, to its end, before a tunnel's program is ended."""
+
 Action = (
     Spawn | Run | Dial | Write | Signal | AskPerson | Open | Send | ViciOpen | ViciCall | CreateDevice | SetUp
     | ConfigureWireguard | QueryWireguard | Ready | Failed | LookAgainAt

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeVar
 
-from autovpn.core.actions import Action, Run
+from autovpn.core.actions import Action, LastWord
 from autovpn.core.network import IPAddress
 from autovpn.core.secret import Secret
 from autovpn.core.snapshot import LinkId
@@ -268,8 +268,8 @@ class Driver(Protocol[State]):
         """Take one event."""
         ...
 
-    def farewell(self, launch: Launch) -> tuple[Run, ...]:
-        """Return what must be run, each to its end, before the tunnel's program is ended, also after a crash.
+    def farewell(self, launch: Launch) -> tuple[LastWord, ...]:
+        """Return what must be done, each to its end, before the tunnel's program is ended, also after a crash.
 
         It has to do no harm where it was done before or nothing is there to be undone. `launch` has no secrets.
         """

@@ -22,8 +22,7 @@ from autovpn.errors import StepFailed
 from autovpn.system import process as processes
 from autovpn.system.channels import Channels
 from autovpn.system.device import Devices
-from autovpn.system.errands import run_beside
-from autovpn.system.output import shown
+from autovpn.system.farewell import carry_out
 from autovpn.system.secrets import read_files, read_secret
 
 log = logging.getLogger(__name__)
@@ -211,16 +210,14 @@ class Sessions:
         )
 
     async def _take_leave(self, step: Step, nonce: str) -> None:
-        """Run what the program does not undo by itself when it ends, as far as the record says what that is."""
+        """Do what the program does not undo by itself when it ends, as far as the record says what that is."""
         try:
             launch = self._launch(step, nonce)
         except StepFailed:
             return
-        for errand in self._place.drivers[launch.spec.type].farewell(launch):
-            done = await run_beside(errand, dict(errand.environment), nonce)
-            if done.status != 0:
-                said = shown(done.output.strip().encode(errors="replace"))
-                log.warning("tunnel.farewell tunnel=%s %s: %s", launch.spec.name, errand.argv[0], said)
+        for last_word in self._place.drivers[launch.spec.type].farewell(launch):
+            if wrong := await carry_out(last_word, nonce):
+                log.warning("tunnel.farewell tunnel=%s %s", launch.spec.name, wrong)
 
     async def _with_secrets(self, launch: Launch) -> Launch:
         """Read what a start needs: the tunnel's files and its secret, which are kept nowhere else."""

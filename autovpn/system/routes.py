@@ -22,6 +22,7 @@ _FAMILIES: Final[dict[int, int]] = {4: AF_INET, 6: AF_INET6}
 _VERSIONS: Final[dict[int, int]] = {family: version for version, family in _FAMILIES.items()}
 _THERE: Final = frozenset({errno.EEXIST})
 _GONE: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV})
+_LACKING: Final = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP})  # ipv6.disable=1
 _FR_ACT_UNREACHABLE: Final = 7  # fib_rules.h
 
 Spec = TypeVar("Spec", RuleSpec, RouteSpec)
@@ -54,6 +55,18 @@ async def remove(plan: RoutePlan) -> None:
             await ask(f"no rule {rule}", kernel.rule("del", **_rule_fields(rule)), fine=_GONE)
         for route in reversed(_possible(plan.routes)):
             await ask(f"no route {route}", kernel.route("del", **_route_fields(route)), fine=_GONE)
+
+
+async def drop_rules(priority: int, table: int) -> None:
+    """Take away another program's rules of this priority for this table, of both families; none is fine.
+
+    Raises:
+        SystemFault: the kernel refused for another reason.
+    """
+    async with requests() as kernel:
+        for version, family in _FAMILIES.items():
+            request = kernel.rule("del", family=family, priority=priority, table=table)
+            await ask(f"no IPv{version} rule {priority} for table {table}", request, fine=_GONE | _LACKING)
 
 
 async def amend(before: RoutePlan, after: RoutePlan) -> None:

@@ -36,13 +36,22 @@ CARRIERS: Final = {True: "kernel-libipsec kernel-netlink", False: "kernel-netlin
 
 ROUTING_TABLE: Final = TABLES.start - 1
 ROUTING_PRIORITY: Final = 32790
-"""Where libipsec may put the routes that it insists on: after the table main, which leaves them without an effect."""
+"""Where libipsec may put the routes that it insists on: after the table main, which leaves them without an effect.
+
+The rules that lead there are charon's, which takes them away when it ends, unless it is killed.
+"""
+
+NO_TABLE: Final = 0
+"""What keeps charon from making rules at all (kernel_netlink_net.c)."""
 
 DEAD_PEER_AFTER: Final = 10
 """Seconds of silence before the server is asked whether it still lives."""
 
 NOTIFY_VARIABLE: Final = "AUTOVPN_NOTIFY"
 """Where the notifier looks for its socket: charon hands nothing of its own environment on to an updown script."""
+
+SECRETS: Final = ("IKE", "EAP", "XAUTH")
+"""The kinds of secrets that we load, as vici calls them."""
 
 EVERYTHING: Final = ("0.0.0.0/0", "::/0")
 
@@ -81,8 +90,8 @@ charon {{
   port = 0
   port_nat_t = 0
   install_virtual_ip = {"yes" if in_user_space else "no"}
-  install_routes = yes
-  routing_table = {ROUTING_TABLE}
+  install_routes = {_yes(in_user_space)}
+  routing_table = {ROUTING_TABLE if in_user_space else NO_TABLE}
   routing_table_prio = {ROUTING_PRIORITY}
   ignore_routing_tables = {ignored}
   retransmit_timeout = 1.0
@@ -128,6 +137,16 @@ def calls(launch: Launch, *, encap: bool, if_id: int | None) -> tuple[ViciCall, 
         *_credentials(launch),
         ViciCall("load-conn", "load-conn", {name: _connection(launch, encap=encap, if_id=if_id)}),
         ViciCall("initiate", "initiate", initiate),
+    )
+
+
+def parting_calls(launch: Launch) -> tuple[ViciCall, ...]:
+    """Return what leaves nothing of ours in a charon that goes on but a private key, whose id it alone knows."""
+    name = connection_name(launch)
+    return (
+        ViciCall("terminate", "terminate", {"ike": name, "timeout": "2000", "loglevel": "-1"}),
+        ViciCall("unload-conn", "unload-conn", {"name": name}),
+        *(ViciCall("unload-shared", "unload-shared", {"id": f"{name}-{kind}"}) for kind in SECRETS),
     )
 
 

@@ -10,7 +10,18 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from autovpn.core.actions import CreateDevice, LookAgainAt, Ready, Run, SetUp, Spawn, ViciCall, ViciOpen, Write
+from autovpn.core.actions import (
+    CreateDevice,
+    DropRules,
+    LookAgainAt,
+    Ready,
+    SetUp,
+    Spawn,
+    ViciCall,
+    ViciErrand,
+    ViciOpen,
+    Write,
+)
 from autovpn.core.driving import (
     Closed,
     DeviceCreated,
@@ -47,6 +58,7 @@ from autovpn.tunnels.ipsec_words import NOISE, TELLTALES, UNREADABLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from autovpn.core.actions import LastWord
     from autovpn.core.driving import DriverEvent, Launch, Recovered, Step
     from autovpn.core.settings import IpsecSettings
     from autovpn.tunnels.ipsec_facts import Child
@@ -125,22 +137,13 @@ class IpsecDriver:
             case _:
                 return state, ()
 
-    def farewell(self, launch: Launch) -> tuple[Run, ...]:
-        """Have a charon that is not ours end our connection; our own takes all of it along."""
-        vici = settings_of(launch).vici
-        if vici is None:
-            return ()
-        ending = (
-            "swanctl",
-            "--terminate",
-            "--ike",
-            connection_name(launch),
-            "--timeout",
-            "2",
-            "--uri",
-            f"unix://{vici}",
-        )
-        return (Run("terminate", ending, ENVIRONMENT),)
+    def farewell(self, launch: Launch) -> tuple[LastWord, ...]:
+        """Leave nothing of ours in a charon that goes on, nor the rules of our own, which stay when it is killed."""
+        settings = settings_of(launch)
+        if settings.vici:
+            return (ViciErrand(settings.vici, charon.parting_calls(launch)),)
+        may_be_user = settings.esp != Carrier.KERNEL.value and settings.mode == "tunnel" and settings.protocol == "esp"
+        return (DropRules(charon.ROUTING_PRIORITY, charon.ROUTING_TABLE),) if may_be_user else ()
 
 
 def _device(

@@ -58,6 +58,14 @@ connections {
           remote-1 { auth = psk }
           remote-2 { auth = xauth }
           children { office { local_ts = %(office)s } } }
+  psk1 { version = 1
+         local_addrs = %(gateway)s
+         pools = cafe
+         local { auth = psk
+                 id = vpn.office.example }
+         remote { auth = psk
+                  id = router.office.example }
+         children { office { local_ts = %(office)s } } }
 }
 pools { cafe { addrs = 10.96.0.0/24
                dns = 10.20.0.53, 10.20.0.54 } }
@@ -69,6 +77,33 @@ secrets { ike-psk { id-1 = laptop.office.example
                       secret = "wonder land" }
           xauth-alice { id = alice
                         secret = "wonder land" } }
+"""
+
+RUNNING = """
+charon-systemd {
+  start-scripts { }
+  journal { default = -1 }
+  filelog { stderr { default = 1
+                     flush_line = yes } }
+  load = random nonce openssl aes sha1 sha2 sha3 md4 md5 hmac gmp kdf gcm xauth-generic unity kernel-libipsec \
+         kernel-netlink %s
+  plugins { vici { socket = unix://%s }
+            updown { dns_handler = yes } }
+}
+"""
+
+ANOTHERS = """
+connections {
+  of-another { version = 2
+               remote_addrs = %(gateway)s
+               vips = 0.0.0.0
+               local { auth = psk
+                       id = laptop.office.example }
+               remote { auth = psk
+                        id = vpn.office.example }
+               children { of-another { remote_ts = 10.20.0.1/32 } } }
+}
+secrets { ike-psk { secret = "shared by both" } }
 """
 
 
@@ -121,6 +156,24 @@ class Ipsec(Server):
         ca = str(self.folder / "ca.crt")
         settings = IpsecSettings(GATEWAY, IpsecAuth.EAP, user="alice", remote_id="vpn.office.example", ca=ca)
         return TunnelSpec(name, "ipsec", settings, device, password=SecretRef(file="alice.pw"))
+
+    def running_client(self, socket: str) -> None:
+        """Have a strongSwan run on the laptop that has a connection of its own, whoever else it may serve."""
+        self._write("running.conf", RUNNING % (PLUGINS, socket))
+        (self.folder / "running").mkdir()
+        self._write("running/swanctl.conf", ANOTHERS % {"gateway": GATEWAY})
+        charon = shutil.which("charon-systemd") or "/usr/sbin/charon-systemd"
+        laptop = self.world.laptop
+        laptop.spawn("env", f"STRONGSWAN_CONF={self.folder}/running.conf", charon)
+
+        def swanctl(*arguments: str, check: bool = True) -> int:
+            command = ("env", f"SWANCTL_DIR={self.folder}/running", "swanctl", *arguments, "--uri", f"unix://{socket}")
+            done = laptop.run(*command, check=False)
+            assert done.returncode == 0 or not check, done.stdout + done.stderr
+            return done.returncode
+
+        wait_until(lambda: swanctl("--load-all", check=False) == 0, "the laptop's strongSwan to take its settings")
+        swanctl("--initiate", "--child", "of-another")
 
     def _authority(self, name: str) -> None:
         self._openssl("req", "-x509", *NEW_KEY, "-days", "30", "-keyout", f"{name}.key", "-out", f"{name}.crt",

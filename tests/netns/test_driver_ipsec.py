@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from dataclasses import replace
@@ -13,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from vici import Session
 
 from autovpn.core.actions import Failed, Ready
 from autovpn.core.driving import Recovered
 from autovpn.core.settings import IpsecAuth, IpsecSettings
 from autovpn.core.tunnel import FailureClass
-from tests.netns.driving import Work, address, index_of, launch
+from autovpn.system.farewell import carry_out
+from autovpn.tunnels.ipsec import IpsecDriver
+from tests.netns.driving import NONCE, IpDevices, Work, address, index_of, ip, launch
 from tests.netns.server_ipsec import Ipsec
 from tests.netns.servers import OFFICE_NETWORK
 from tests.netns.test_driver_contracts import shown_to_everybody
@@ -83,6 +88,13 @@ def identities(server: Ipsec, how: str) -> dict[str, Any]:
                 "certificate": str(folder / "laptop.crt"),
                 "key": str(folder / "laptop.key"),
             }
+        case "psk by IKEv1":
+            own = {
+                "auth": IpsecAuth.PSK,
+                "version": 1,
+                "local_id": "router.office.example",
+                "psk": str(folder / "shared.key"),
+            }
         case "xauth":
             own = {"auth": IpsecAuth.XAUTH, "user": "alice", "version": 1, "psk": str(folder / "shared.key")}
         case _:
@@ -91,7 +103,7 @@ def identities(server: Ipsec, how: str) -> dict[str, Any]:
 
 
 FILES = ("ca", "certificate", "key", "psk")
-WAYS = {"eap": b"wonder land\n", "psk": None, "certificate": None, "xauth": b"wonder land\n"}
+WAYS = {"psk by IKEv1": None, "eap": b"wonder land\n", "psk": None, "certificate": None, "xauth": b"wonder land\n"}
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -194,7 +206,7 @@ async def test_a_charon_that_is_killed_is_lost(server: Ipsec, directory: Path) -
 
 async def test_two_tunnels_have_a_charon_and_a_device_each(server: Ipsec, directory: Path) -> None:
     other = launch_for(server, directory / "2", password=None, **identities(server, "psk"))
-    other = replace(other, nonce="fedcba9876543210", spec=replace(other.spec, name="second", device="avtipsec2"))
+    other = replace(other, nonce=f"{NONCE}-2", spec=replace(other.spec, name="second", device="avtipsec2"))
     async with Work(launch_for(server, directory / "1")) as one, Work(other) as two:
         facts = [news.facts for work in (one, two) if isinstance(news := await (await work.start()).news(), Ready)]
         assert sorted(str(found.device) for found in facts) == ["ipsec0", "ipsec1"]
@@ -223,6 +235,52 @@ async def test_a_full_tunnel_carries_packets_though_it_covers_its_own_server(ser
         assert "0.0.0.0/0" in ready.facts.refused[0]
         address(ready, OFFICE_NETWORK)
         assert server.world.laptop.ping(OFFICE, count=2), "no packet passes"
+
+
+class AnyKind(IpDevices):
+    """Devices of a kernel that would have any kind: a tun device stands for them."""
+
+    async def create(self, kind: str, name: str, alias: str, if_id: int | None = None) -> int:
+        done = await asyncio.to_thread(ip, "tuntap", "add", "dev", name, "mode", "tun")
+        assert done.returncode == 0, done.stderr
+        await self.mark(index_of(name), alias)
+        return index_of(name)
+
+
+def known_to(path: str) -> dict[str, Any]:
+    """Return what a strongSwan has in its memory: connections, secrets and SAs, by vici."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        session = Session(connection)
+        return {
+            "connections": session.get_conns()["conns"],
+            "secrets": sorted(session.get_shared().get("keys", [])),
+            "sas": [(name, sa["uniqueid"], sa["state"]) for found in session.list_sas() for name, sa in found.items()],
+        }
+
+
+@pytest.mark.parametrize("how", ["eap", "xauth"])
+async def test_a_strongswan_that_runs_already_keeps_its_own_and_nothing_of_ours(
+    server: Ipsec, directory: Path, how: str
+) -> None:
+    """This kernel has no ESP, so that strongSwan carries and routes the packets, past the device that is ours."""
+    running = str(directory.parent / "running")
+    server.running_client(running)
+    before = await asyncio.to_thread(known_to, running)
+    assert before["sas"] == [("of-another", b"1", b"ESTABLISHED")]
+    made = launch_for(server, directory, password=WAYS[how], **identities(server, how) | {"vici": running})
+    async with Work(made, devices=AnyKind()) as work:
+        ready = await (await work.start()).news()
+        assert isinstance(ready, Ready), ready
+        assert (ready.facts.device, ready.facts.dns) == ("avtipsec", server.dns)
+        assert server.world.laptop.ping(OFFICE, count=2), "no packet passes"
+        meanwhile = await asyncio.to_thread(known_to, running)
+        assert b"autovpn-office" in meanwhile["connections"]
+        assert len(meanwhile["secrets"]) > len(before["secrets"])
+        for _ in range(2):  # the second time as after a crash
+            for last_word in IpsecDriver().farewell(made):
+                assert await carry_out(last_word, made.nonce) == ""
+    assert await asyncio.to_thread(known_to, running) == before
 
 
 def kept_in(folder: Path) -> bytes:

@@ -343,3 +343,15 @@ def _received(receiver: socket.socket) -> bool:
         return receiver.recv(16) == b"answer"
     except BlockingIOError:
         return False
+
+
+async def test_another_program_s_rules_for_its_table_are_dropped_and_no_others(world: World) -> None:
+    for family in ("-4", "-6"):
+        for rule in ("lookup 220 priority 220", "lookup 220 priority 221", "lookup 221 priority 220"):
+            world.laptop.run("ip", family, "rule", "add", *rule.split(), "protocol", "boot")
+    with world.laptop.enter():
+        await routes.drop_rules(220, 220)
+        await routes.drop_rules(220, 220)  # as after a crash
+    for family in ("-4", "-6"):
+        left = [line.split() for line in world.laptop.run("ip", family, "rule").stdout.splitlines()]
+        assert [(rule[0], rule[-3]) for rule in left if "boot" in rule] == [("220:", "221"), ("221:", "220")]

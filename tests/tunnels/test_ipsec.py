@@ -11,12 +11,14 @@ import pytest
 from autovpn import notify
 from autovpn.core.actions import (
     CreateDevice,
+    DropRules,
     Failed,
     LookAgainAt,
     Ready,
     SetUp,
     Spawn,
     ViciCall,
+    ViciErrand,
     ViciOpen,
     Write,
 )
@@ -176,12 +178,38 @@ def test_a_running_strongswan_is_told_and_none_is_started() -> None:
     assert only(ViciOpen, play.actions) == ViciOpen("/run/charon.vici", charon.EVENTS, foreign=True)
 
 
-def test_a_running_strongswan_is_made_to_end_our_connection_and_no_other() -> None:
+def test_a_running_strongswan_is_made_to_forget_all_that_it_was_told_of_ours() -> None:
     made = launch("ipsec", vici="/run/charon.vici")
+    told = calls(kernel(vici="/run/charon.vici"))
+    shared = [action for action in kernel().actions if isinstance(action, ViciCall) and "id" in action.message]
+    secrets = {action.message["id"] for action in shared}
     (errand,) = Play(made).driver.farewell(made)
-    assert errand.argv[:4] == ("swanctl", "--terminate", "--ike", "autovpn-office")
-    assert errand.argv[-1] == "unix:///run/charon.vici"
-    assert Play(launch("ipsec")).driver.farewell(launch("ipsec")) == ()
+    assert isinstance(errand, ViciErrand)
+    assert errand.path == "/run/charon.vici"
+    assert [call.command for call in errand.calls[:2]] == ["terminate", "unload-conn"]
+    assert {call.message["ike"] for call in errand.calls if "ike" in call.message} == set(told["load-conn"])
+    assert {call.message["name"] for call in errand.calls if "name" in call.message} == set(told["load-conn"])
+    assert {call.message["id"] for call in errand.calls if call.command == "unload-shared"} >= secrets
+
+
+@pytest.mark.parametrize(
+    ("changes", "table"),
+    [({}, charon.ROUTING_TABLE), ({"esp": "user"}, charon.ROUTING_TABLE), ({"esp": "kernel"}, None),
+     ({"protocol": "ah"}, None), ({"mode": "transport", "virtual_address": False}, None)],
+)  # fmt: skip
+def test_the_rules_of_a_charon_that_may_be_killed_are_dropped(changes: dict[str, Any], table: int | None) -> None:
+    made = launch("ipsec", **changes)
+    parting = Play(made).driver.farewell(made)
+    assert parting == (() if table is None else (DropRules(charon.ROUTING_PRIORITY, table),))
+
+
+def test_a_charon_whose_packets_the_kernel_moves_makes_neither_rules_nor_routes() -> None:
+    made = launch("ipsec")
+    by_kernel = charon.configuration(made, in_user_space=False).reveal().decode()
+    assert "routing_table = 0\n" in by_kernel
+    assert "install_routes = no\n" in by_kernel
+    by_user = charon.configuration(made, in_user_space=True).reveal().decode()
+    assert f"routing_table = {charon.ROUTING_TABLE}\n" in by_user
 
 
 def test_transport_mode_has_neither_device_nor_routes() -> None:
