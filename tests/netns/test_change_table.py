@@ -284,7 +284,7 @@ class Repushing(wireguard.WireguardDriver):
     def feed(self, state, event, now):
         state, actions = super().feed(state, event, now)
         if isinstance(event, UplinkChanged):
-            facts = wireguard._facts(state.launch, wireguard._settings(state.launch))
+            facts = wireguard._facts(state.launch, wireguard.settings_of(state.launch))
             addresses = (*facts.addresses, ip_interface("10.97.0.99/32"))
             return state, (*actions, Ready(replace(facts, addresses=addresses, dns=("10.20.0.54",))))
         return state, tuple(map(fewer, actions))
