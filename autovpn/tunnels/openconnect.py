@@ -188,7 +188,7 @@ def _answered(state: OpenconnectState, answer: Secret | None, now: float) -> Ste
     if answer is None:
         words = f"the server asks '{state.question}', which needs a person: run 'autovpn up' at a terminal"
         return give_up(state, FailureClass.AUTH, words)
-    if fault := login.line_fault(answer, "answer"):
+    if fault := login.answer_fault(answer, login.settings_of(state.launch)):
         return give_up(state, FailureClass.AUTH, fault)
     deadline = now + state.launch.spec.connect_timeout
     return _log_in(replace(state, answers=(*state.answers, answer), question="", deadline=deadline), now)

@@ -31,6 +31,13 @@ LONGEST_LINE = 1023
 
 HTTPS_PORT = 443
 
+NOBODYS = f"pin-sha256:{'A' * 43}="
+"""A fingerprint that no certificate has: 32 zero bytes."""
+
+CONFIRMATION = b"yes"
+"""What openconnect takes from its stdin for a person's word that a certificate is fine (validate_peer_cert in its
+main.c), unless it may not ask or was given any fingerprint."""
+
 _FINGERPRINT = re.compile(r"(pin-sha256|sha256|sha1):[A-Za-z0-9+/=]{1,128}|[0-9A-Fa-f]{40}")
 _URL = re.compile(r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?(/[!-~]*)?")
 _WANTS_MORE = ("User input required", "fgets (stdin)")
@@ -72,7 +79,11 @@ def server_address(endpoints: tuple[PinnedEndpoint, ...]) -> IPAddress | None:
 
 
 def run(launch: Launch, answers: tuple[Secret, ...], deadline: float) -> Run:
-    """Return the login. Once a person has answered it may ask, which is to say: read on from its stdin."""
+    """Return the login. Once a person has answered it may ask, which is to say: read on from its stdin.
+
+    It must never ask there whether to trust a certificate: with any fingerprint it does not, and one that nobody has
+    changes nothing for a certificate that the authority vouches for.
+    """
     settings = settings_of(launch)
     known = [line_of(secret) for secret in (launch.password, *answers) if secret]
     argv = (
@@ -82,6 +93,7 @@ def run(launch: Launch, answers: tuple[Secret, ...], deadline: float) -> Run:
         *((f"--user={settings.user}",) if settings.user else ()),
         *(("--passwd-on-stdin",) if launch.password else ()),
         *_trust(settings),
+        *((f"--servercert={NOBODYS}",) if answers and settings.ca else ()),
         url_of(settings),
     )
     stdin = Secret(b"".join(line + b"\n" for line in known)) if known else None
@@ -181,6 +193,20 @@ def line_fault(secret: Secret | None, what: str) -> str:
     if len(text) > LONGEST_LINE:
         return f"the {what} is longer than the {LONGEST_LINE} bytes that openconnect reads"
     return ""
+
+
+def answer_fault(answer: Secret, settings: OpenconnectSettings) -> str:
+    """Return why openconnect can't be given a person's answer; empty where it can.
+
+    The machine's own authorities are believed only where no fingerprint is given, so there it may ask about a
+    certificate, and what confirms that must not be among the answers.
+    """
+    asks = not (settings.ca or settings.server_cert)
+    if asks and line_of(answer).lower() == CONFIRMATION:
+        return (
+            "openconnect could take this answer for a word that it may trust any certificate; set 'ca' for its server"
+        )
+    return line_fault(answer, "answer")
 
 
 def line_of(secret: Secret) -> bytes:

@@ -207,6 +207,26 @@ async def test_a_one_time_code_comes_from_a_person(laptop: World, directory: Pat
     assert ("401 Authentication failed" if answers else "needs a person") in news.words
 
 
+async def test_no_answer_makes_a_login_trust_a_certificate(laptop: World, directory: Path) -> None:
+    """The server is another one by the time that the person has answered."""
+    server = OneTimeCodes(laptop)
+
+    def be_another() -> None:
+        server.stop()
+        server.take_strangers_certificate()
+        server.start()
+
+    async def person(question: AskPerson) -> Secret:
+        await asyncio.to_thread(be_another)
+        return Secret(b"yes")
+
+    async with Work(launch_for(server, directory), ask=person) as work:
+        news = await (await work.start()).news()
+    assert isinstance(news, Failed), news
+    assert news.kind is FailureClass.TRUST, news
+    assert "specified via --servercert" in news.words
+
+
 # -- a tunnel that is up
 
 

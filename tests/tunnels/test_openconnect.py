@@ -217,6 +217,25 @@ def test_without_an_answer_it_needs_a_person(answer: Secret | None, words: str) 
     assert words in failed.words
 
 
+@pytest.mark.parametrize(
+    ("trusts", "taken"),
+    [
+        ({"ca": None}, False),
+        ({"ca": "/etc/ssl/office.crt"}, True),
+        ({"ca": None, "server_cert": f"pin-sha256:{'B' * 43}="}, True),
+    ],
+)
+def test_no_answer_can_be_taken_for_a_word_that_a_certificate_is_fine(trusts: dict[str, str], taken: bool) -> None:
+    """With any fingerprint openconnect asks about none, and without one the answer does not reach it."""
+    play = Play(launch("openconnect", **trusts)).start()
+    asked = only(AskPerson, play.feed(*transcript("openconnect-needs-code")))
+    actions = play.feed(Answered(asked.name, Secret(b"Yes")))
+    if taken:
+        assert any(argument.startswith("--servercert=") for argument in only(Run, actions).argv)
+    else:
+        assert "could take this answer" in only(Failed, actions).words
+
+
 def test_a_server_that_asks_without_end_is_refused() -> None:
     play = Play(launch("openconnect", user=None)).start()
     more = Ran("login", 1, "POST https://x/\nUsername:***\nUser input required in non-interactive mode\n", Secret(b""))
