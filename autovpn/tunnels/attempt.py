@@ -67,6 +67,11 @@ def detection_in(launch: Launch) -> Health | None:
     return health if health and health.check is HealthCheck.DPD else None
 
 
+def server_asks(launch: Launch, words: str) -> str:
+    """Return a question of a server's, made safe to print, so that nobody takes its words for ours."""
+    return f"The server of the tunnel {launch.spec.name} asks: {words}"
+
+
 def give_up(attempt: AnyAttempt, kind: FailureClass, words: str) -> Step[AnyAttempt]:
     """End the attempt and say why."""
     return replace(attempt, stage=Stage.OVER), (Failed(kind, words),)

@@ -43,6 +43,7 @@ from autovpn.tunnels.attempt import (
     heard,
     in_words,
     meaning,
+    server_asks,
     timed_out,
 )
 from autovpn.tunnels.openconnect_facts import facts_of, form_in
@@ -178,7 +179,8 @@ def _ran(state: OpenconnectState, ran: Ran, now: float) -> Step[OpenconnectState
 def _refused(state: OpenconnectState, ran: Ran) -> Step[OpenconnectState]:
     question = login.question_in(ran.output)
     if question and not meaning(state.said, TELLTALES) and len(state.answers) < MAX_ANSWERS:
-        asking = AskPerson(QUESTION, question, hidden=not question.lower().endswith("username:"))
+        hidden = not question.lower().endswith("username:")
+        asking = AskPerson(QUESTION, server_asks(state.launch, question), hidden)
         return replace(state, question=question), (asking,)
     otherwise = FailureClass.AUTH if question else FailureClass.UNREACHABLE
     return ended(state, "openconnect", ran.status or 0, TELLTALES, otherwise)

@@ -203,9 +203,7 @@ def answer_fault(answer: Secret, settings: OpenconnectSettings) -> str:
     """
     asks = not (settings.ca or settings.server_cert)
     if asks and line_of(answer).lower() == CONFIRMATION:
-        return (
-            "openconnect could take this answer for a word that it may trust any certificate; set 'ca' for its server"
-        )
+        return "openconnect could take this answer for trust in any certificate that the server shows; set 'ca' for it"
     return line_fault(answer, "answer")
 
 

@@ -15,6 +15,7 @@ from autovpn.core.secret import Secret
 from autovpn.core.settings import OpenvpnSettings
 from autovpn.tunnels import openvpn_management as management
 from autovpn.tunnels import pushed
+from autovpn.tunnels.attempt import server_asks
 from autovpn.tunnels.openvpn_management import Challenge, Need
 
 CHANNEL = "management"
@@ -87,7 +88,7 @@ def _questions(login: Login, launch: Launch) -> Iterator[AskPerson]:
         what = "Password of the private key" if need.kind == PRIVATE_KEY else "Password"
         yield AskPerson(_name_of(need), f"{what} for the {of}")
     if challenge and challenge.wants_answer and CODE not in login.answers:
-        yield AskPerson(CODE, f"The server of the {of} asks: {pushed.banner(challenge.text)}", challenge.is_hidden)
+        yield AskPerson(CODE, server_asks(launch, pushed.banner(challenge.text)), challenge.is_hidden)
 
 
 def _commands(need: Need, login: Login, launch: Launch) -> Iterator[Action]:

@@ -197,7 +197,7 @@ async def test_a_one_time_code_comes_from_a_person(laptop: World, directory: Pat
     async with Work(launch_for(server, directory), ask=person) as work:
         news = await (await work.start()).news()
     assert [(question.prompt, question.hidden) for question in asked] == [
-        ("Please enter your OTP password. Password:", True)
+        ("The server of the tunnel office asks: Please enter your OTP password. Password:", True)
     ]
     if answers == ("good",):
         assert isinstance(news, Ready), news

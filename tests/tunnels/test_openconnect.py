@@ -193,7 +193,8 @@ def test_a_server_without_an_address_is_not_tried() -> None:
 def test_what_the_profile_lacks_is_asked_and_the_login_begins_anew_with_it() -> None:
     play = Play(HERE).start()
     asked = only(AskPerson, play.feed(*transcript("openconnect-needs-code")))
-    assert (asked.prompt, asked.hidden) == ("Please enter your OTP password. Password:", True)
+    assert asked.prompt == "The server of the tunnel office asks: Please enter your OTP password. Password:"
+    assert asked.hidden
     play.now += 1000  # a person takes as long as it takes
     assert play.feed(Tick()) == ()
     run = only(Run, play.feed(Answered(asked.name, Secret(b"123456"))))
