@@ -27,6 +27,10 @@ from autovpn.system.secrets import read_files, read_secret
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 32
+"""Characters of a tunnel's name that its folder has, which the nonce tells apart: the path of a socket in it may have
+107 bytes (sun_path of unix(7)), and ssh puts a name of its own behind ours."""
+
 Tell = Callable[[TunnelKey, str, int, TunnelEvent], None]
 Note = Callable[[StepKey, Receipt], None]
 
@@ -201,7 +205,7 @@ class Sessions:
             spec=spec,
             uplink=value.uplink,
             endpoints=value.endpoints,
-            directory=str(self._place.directory / f"{spec.name}-{nonce}"),
+            directory=str(self._place.directory / f"{spec.name[:LONGEST_NAME]}-{nonce}"),
             nonce=nonce,
             notifier=self._place.notifier,
             attempt=value.attempt,

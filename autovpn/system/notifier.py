@@ -117,7 +117,7 @@ async def _whole(reader: asyncio.StreamReader) -> bytes | None:
 
 def _listening_socket(path: Path) -> socket.socket:
     if (excess := len(os.fsencode(path)) - _LONGEST_PATH) > 0:
-        msg = f"{path}: too long for a socket, by {excess} bytes; give the tunnel a shorter name"
+        msg = f"{path}: too long for a socket, by {excess} bytes; choose a shorter --run-dir"
         raise SystemFault(msg)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)  # whatever the umask, or whoever made it before

@@ -13,10 +13,14 @@ from autovpn.core.profile import Key
 from autovpn.core.steps import Step, StepKey, StepKind, TunnelValue
 from autovpn.core.supervise import Broke
 from autovpn.core.tunnel import FailureClass, TunnelPhase
+from autovpn.daemon.places import Directories
 from autovpn.errors import StepFailed, SystemFault
 from tests.core.builders import cable, connect, on, policy, wifi
 from tests.daemon import fake_kernel
 from tests.daemon.fake_kernel import Daemon, Story
+
+SUN_PATH = 107
+"""Bytes that the path of a socket may have (unix(7))."""
 
 RULES = policy(connect("campus", is_default=True), connect("desk", on(Key.INTERFACE, "eth9")))
 KEY: StepKey = (StepKind.TUNNEL, "campus", "campus-tunnel")
@@ -96,6 +100,22 @@ def test_what_is_known_of_a_tunnel_is_in_the_journal(tmp_path: Path) -> None:
         assert daemon.machine.links[index].alias == entry.receipt["alias"]
 
     play(tmp_path, story)
+
+
+def test_every_socket_of_a_tunnel_has_a_path_that_the_kernel_takes_however_long_its_name_is(tmp_path: Path) -> None:
+    longest_socket = len(f"ctl.{'x' * 16}")  # which ssh makes of its ControlPath before it has one
+    rules = policy(connect("c" * 57, is_default=True))
+    (spec,) = rules.profiles[0].tunnels
+    assert len(spec.name) == 64
+
+    async def story(daemon: Daemon) -> None:
+        await daemon.begin(wifi())
+        await daemon.until(lambda: bool(daemon.driver.launches))
+        folder = Directories().run / "tunnels" / Path(daemon.driver.launches[0].directory).name
+        assert len(f"{folder}/") + longest_socket <= SUN_PATH
+        assert len(f"{folder}/management.sock") <= SUN_PATH
+
+    fake_kernel.play(tmp_path, story, rules)
 
 
 class TestFarewell:

@@ -182,7 +182,7 @@ async def test_the_socket_is_ours_alone_and_replaces_a_stale_one(tmp_path: Path)
 
 async def test_a_path_that_no_socket_can_have_is_refused_with_a_sentence(tmp_path: Path) -> None:
     ear = Ear(tmp_path / ("x" * 120))
-    with pytest.raises(SystemFault, match=r"too long for a socket, by .* bytes; give the tunnel a shorter name"):
+    with pytest.raises(SystemFault, match=r"too long for a socket, by .* bytes; choose a shorter --run-dir"):
         await ear.notifier.listen()
     await ear.close()
 
