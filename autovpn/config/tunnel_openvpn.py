@@ -18,6 +18,7 @@ from autovpn.core.openvpnfile import (
     FILES,
     INLINE,
     KEY,
+    LIBRARIES,
     OWNED,
     REMOTES,
     SECRET_FILES,
@@ -80,6 +81,8 @@ class OpenvpnTunnel(TunnelTable):
             context.report.refuse(place, "a bridge of networks (tap) is no tunnel that autovpn can route into", meant)
         elif name == "connection":
             _note_connection(directive, context, file)
+        elif name == LIBRARIES:
+            _note_libraries(directive, context, file)
         elif name == _RELAXED and self.routes.mode != "full":
             meant = 'say routes.mode = "full" in the profile to send everything through the tunnel'
             context.report.note(place, f"'{name}' has no effect", meant)
@@ -119,6 +122,19 @@ def _servers(found: tuple[Directive, ...], context: Context, file: str) -> tuple
     if not servers:
         context.report.refuse(file, "names no server", "add a line 'remote HOST PORT udp'")
     return servers
+
+
+def _note_libraries(directive: Directive, context: Context, file: str) -> None:
+    """Say that OpenVPN will run this code as root, and refuse what others could have written."""
+    place = f"{file}:{directive.first}"
+    meant = "leave it out where the key is on no smart card"
+    context.report.note(place, f"'{directive.name}' has openvpn run the code of a library as root", meant)
+    for library in directive.arguments:
+        try:
+            if "/" in library:
+                context.files.check(str(PurePosixPath(file).parent / library))
+        except Refused as refused:
+            context.report.refuse(place, *told(refused))
 
 
 def _note_connection(directive: Directive, context: Context, file: str) -> None:

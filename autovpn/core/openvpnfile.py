@@ -52,6 +52,9 @@ FILES = ("ca", "cert", "extra-certs", "crl-verify")
 SECRET_FILES = ("key", "pkcs12", "tls-auth", "tls-crypt", "tls-crypt-v2", PASSWORD, KEY_PASSWORD)
 """The directives whose first argument is a file that OpenVPN reads."""
 
+LIBRARIES = "pkcs11-providers"
+"""The directive that has OpenVPN load libraries into itself, as root, from any place: a smart card can't do without."""
+
 KEY = "key_password"
 """The name of the private key's password among a tunnel's secrets."""
 

@@ -75,6 +75,17 @@ def test_what_no_tunnel_can_be_made_of_is_said_with_its_line(etc: Etc, line: str
     assert any(words in problem for problem in etc.problems())
 
 
+def test_a_library_that_runs_as_root_is_said_and_refused_where_others_could_have_written_it(etc: Etc) -> None:
+    library = etc.write("opensc.so", "code")
+    etc.write("a.ovpn", f"client\nremote vpn.example\npkcs11-providers opensc-pkcs11.so {library}\n")
+    etc.write("key.pw", "secret")
+    etc.profile(PROFILE)
+    etc.policy()
+    assert any("a.ovpn:3: 'pkcs11-providers' has openvpn run the code" in note for note in etc.notes())
+    library.chmod(0o666)
+    assert any("a.ovpn:3: " in problem and "opensc.so" in problem for problem in etc.problems())
+
+
 def test_a_file_without_a_server_and_a_name_that_is_too_long_are_said(etc: Etc) -> None:
     etc.write("a.ovpn", "client\n")
     etc.write("key.pw", "secret")
