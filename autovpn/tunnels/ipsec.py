@@ -33,6 +33,7 @@ from autovpn.core.driving import (
     Opened,
     Report,
     Tick,
+    UplinkChanged,
     ViciAnswer,
     ViciEvent,
 )
@@ -69,6 +70,10 @@ SCRIPT_PATIENCE = 1.0
 """Seconds for the updown script, which alone is told of name servers, to report once the keys are agreed."""
 
 
+MOVE_PATIENCE = 10.0
+"""Seconds for IKEv2 to take the tunnel to another address of ours (MOBIKE, RFC 4555), of which charon learns itself."""
+
+
 class Carrier(Enum):
     """Who moves the packets."""
 
@@ -81,7 +86,7 @@ class IpsecState(Attempt):
     """One connection of strongSwan's.
 
     `waiting` are the commands still to be given; `child` is what the last list of SAs told, and `reported` what the
-    updown script was told of name servers. `expected` says that the list was asked for.
+    updown script was told of name servers. `moves_by` is when it has to have followed a change of our address.
     """
 
     carrier: Carrier = Carrier.KERNEL
@@ -92,6 +97,7 @@ class IpsecState(Attempt):
     is_listed: bool = False
     reported: tuple[str, ...] | None = None
     recovered: Recovered | None = None
+    moves_by: float | None = None
 
 
 class IpsecDriver:
@@ -132,6 +138,8 @@ class IpsecDriver:
                 return _device(state, event, now)
             case Line() | Exited():
                 return _program(state, event)
+            case UplinkChanged(uplink):
+                return _moving(replace(state, launch=replace(state.launch, uplink=uplink)), now)
             case Tick():
                 return _tick(state, now)
             case _:
@@ -261,12 +269,35 @@ def _listed(state: IpsecState, now: float) -> Step[IpsecState]:
         words = "the server ended the tunnel (there is no child SA any more)"
         return give_up(state, FailureClass.LOST, words)
     if state.stage is Stage.UP:
-        return state, ()
+        return _moved(state, now)
     if state.recovered and state.recovered.facts:
         return replace(state, stage=Stage.UP), (Ready(state.recovered.facts),)
     patience = min(now + SCRIPT_PATIENCE, state.deadline)
     ready, actions = _ready_if_whole(replace(state, is_listed=True))
     return ready, actions or (LookAgainAt(patience),)
+
+
+def _moving(state: IpsecState, now: float) -> Step[IpsecState]:
+    """Have IKEv2 follow the uplink to another address by itself, and look whether it has; IKEv1 can't."""
+    if state.stage is not Stage.UP or not state.launch.uplink.addresses or _is_in_place(state):
+        return replace(state, moves_by=None), ()
+    if settings_of(state.launch).version == 1:
+        return _list(replace(state, moves_by=now))
+    moves_by = now + MOVE_PATIENCE
+    return replace(state, moves_by=moves_by), (LookAgainAt(moves_by),)
+
+
+def _moved(state: IpsecState, now: float) -> Step[IpsecState]:
+    if state.moves_by is None or now < state.moves_by:
+        return state, ()
+    if _is_in_place(state):
+        return replace(state, moves_by=None), ()
+    why = "IKEv1 does not follow" if settings_of(state.launch).version == 1 else "strongSwan has not followed (MOBIKE)"
+    return give_up(state, FailureClass.LOST, f"this machine's address changed, which {why}")
+
+
+def _is_in_place(state: IpsecState) -> bool:
+    return state.child is not None and state.child.host in map(str, state.launch.uplink.addresses)
 
 
 def _report(state: IpsecState, values: Mapping[str, str]) -> Step[IpsecState]:
@@ -289,8 +320,8 @@ def _ready_if_whole(state: IpsecState, *, is_late: bool = False) -> Step[IpsecSt
 
 
 def _tick(state: IpsecState, now: float) -> Step[IpsecState]:
-    if state.stage is not Stage.CONNECTING:
-        return state, ()
+    if state.stage is Stage.UP:
+        return _list(state) if state.moves_by is not None and now >= state.moves_by else (state, ())
     if now >= state.deadline:
         return timed_out(state, f"tunnel to {settings_of(state.launch).server}")
     ready, actions = _ready_if_whole(state, is_late=True)

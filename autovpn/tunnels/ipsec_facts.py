@@ -26,8 +26,12 @@ _DNS = ("PLUTO_DNS4_", "PLUTO_DNS6_")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A child SA that passes packets: `addresses` are ours, `networks` what is reached through it."""
+    """A child SA that passes packets: `addresses` are ours in the tunnel, `networks` what is reached through it.
 
+    `host` is the address of this machine's that its IKE SA is bound to.
+    """
+
+    host: str
     addresses: tuple[str, ...]
     networks: tuple[str, ...]
     is_in_udp: bool
@@ -43,6 +47,7 @@ def child_in(listed: ViciReply, name: str) -> Child | None:
     for child in children.values():
         if isinstance(child, Mapping) and child.get("name") == name and child.get("state") in _STATES:
             return Child(
+                str(ike.get("local-host", "")),
                 _texts(ike, "local-vips"),
                 _texts(child, "remote-ts"),
                 is_in_udp=child.get("encap") == "yes",

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,17 @@ import pytest
 from vici import Session
 
 from autovpn.core.actions import Failed, Ready
-from autovpn.core.driving import Recovered
+from autovpn.core.driving import Recovered, UplinkChanged, ViciAnswer
 from autovpn.core.settings import IpsecAuth, IpsecSettings
 from autovpn.core.tunnel import FailureClass
 from autovpn.system.farewell import carry_out
+from autovpn.tunnels import ipsec
 from autovpn.tunnels.ipsec import IpsecDriver
 from tests.netns.driving import NONCE, IpDevices, Work, address, index_of, ip, launch
 from tests.netns.server_ipsec import Ipsec
 from tests.netns.servers import OFFICE_NETWORK
 from tests.netns.test_driver_contracts import shown_to_everybody
-from tests.netns.world import OFFICE
+from tests.netns.world import GATEWAY, LAPTOP, LAPTOP6, OFFICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,6 +195,48 @@ async def test_what_the_server_deletes_is_noticed_at_once(server: Ipsec, directo
         server.swanctl("--terminate", what, name)
         failed = await work.news()
     assert failed == Failed(FailureClass.LOST, "the server ended the tunnel (there is no child SA any more)")
+
+
+def moved(server: Ipsec, work: Work) -> UplinkChanged:
+    """Give the laptop another address, and return what a daemon would tell of that."""
+    gone, come = IPv4Address(LAPTOP), IPv4Address("192.0.2.77")
+    server.world.laptop.batch(
+        f"addr del {gone}/24 dev eth0", f"addr add {come}/24 dev eth0", f"route replace default via {GATEWAY}"
+    )
+    return UplinkChanged(replace(work.launch.uplink, addresses=(come, IPv6Address(LAPTOP6))), server.endpoints)
+
+
+async def test_a_new_address_of_the_uplink_is_followed_by_ikev2(
+    server: Ipsec, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Work(launch_for(server, directory)) as work:
+        ready = await (await work.start()).news()
+        assert isinstance(ready, Ready), ready
+        address(ready, OFFICE_NETWORK)
+        index = index_of(str(ready.facts.device))
+        change = moved(server, work)
+        await work.feed(change)
+        async with asyncio.timeout(15.0):
+            while not await asyncio.to_thread(server.world.laptop.ping, OFFICE):
+                pass
+        monkeypatch.setattr(ipsec, "MOVE_PATIENCE", 0.0)  # the time to follow is over
+        await work.feed(change)
+        async with asyncio.timeout(10.0):
+            while (event := await work.events.get()) != ViciAnswer("list"):
+                await work.feed(event)
+        await work.feed(event)
+        with pytest.raises(TimeoutError):
+            await work.news(0.0)
+        assert index_of(str(ready.facts.device)) == index
+
+
+async def test_a_new_address_of_the_uplink_ends_ikev1_at_once(server: Ipsec, directory: Path) -> None:
+    made = launch_for(server, directory, **identities(server, "xauth"))
+    async with Work(made) as work:
+        assert isinstance(await (await work.start()).news(), Ready)
+        await work.feed(moved(server, work))
+        failed = await work.news()
+    assert failed == Failed(FailureClass.LOST, "this machine's address changed, which IKEv1 does not follow")
 
 
 async def test_a_charon_that_is_killed_is_lost(server: Ipsec, directory: Path) -> None:

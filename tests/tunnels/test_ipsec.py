@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ from autovpn.core.driving import (
     Recovered,
     Report,
     Tick,
+    UplinkChanged,
     ViciAnswer,
     ViciEvent,
 )
@@ -350,6 +351,61 @@ def test_the_script_is_told_where_the_notifiers_socket_is() -> None:
     assert charon.NOTIFY_VARIABLE == notify.SOCKET_VARIABLE
     assert all(notify.is_known(name) for name in (b"PLUTO_VERB", b"PLUTO_DNS4_1", b"PLUTO_DNS6_1"))
     assert not notify.is_known(b"PLUTO_XAUTH_ID")
+
+
+# -- the uplink
+
+HERE, THERE = IPv4Address("192.0.2.10"), IPv4Address("192.0.2.77")
+
+
+def bound_to(host: IPv4Address) -> ViciEvent:
+    """Return a list of SAs in which ours is bound to this address of the machine's."""
+    return ViciEvent("list-sa", {"autovpn-office": LISTED["autovpn-office"] | {"local-host": str(host)}})
+
+
+def moving(version: int, *addresses: IPv4Address) -> Play:
+    """Return a tunnel that was up on `HERE`, and whose uplink has these addresses now."""
+    play = kernel(version=version)
+    play.feed(bound_to(HERE), ViciAnswer("list"), Report({"PLUTO_VERB": "up-client"}))
+    play.actions.clear()
+    play.feed(UplinkChanged(replace(play.launch.uplink, addresses=addresses), play.launch.endpoints))
+    return play
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("addresses", [(), (HERE,), (THERE, HERE)])
+def test_an_uplink_that_keeps_the_tunnel_s_address_changes_nothing(
+    version: int, addresses: tuple[IPv4Address, ...]
+) -> None:
+    assert moving(version, *addresses).actions == []
+
+
+@pytest.mark.parametrize(("host", "news"), [(THERE, 0), (HERE, 1)])
+def test_ikev2_has_ten_seconds_to_follow_to_another_address(host: IPv4Address, news: int) -> None:
+    play = moving(2, THERE)
+    assert play.actions == [LookAgainAt(START + 10.0)]
+    play.feed(Tick(), CHILD_DOWN, bound_to(HERE), ViciAnswer("list"))  # as somebody else's timer, and a rekeying
+    assert play.news == []
+    play.now += 10.0
+    play.feed(Tick(), bound_to(host), ViciAnswer("list"))
+    words = "this machine's address changed, which strongSwan has not followed (MOBIKE)"
+    assert play.news == [Failed(FailureClass.LOST, words)][:news]
+    play.feed(Tick())
+    assert len(play.news) == news
+
+
+def test_ikev1_does_not_follow_and_is_made_anew_at_once() -> None:
+    play = moving(1, THERE)
+    play.feed(bound_to(HERE), ViciAnswer("list"))
+    words = "this machine's address changed, which IKEv1 does not follow"
+    assert play.news == [Failed(FailureClass.LOST, words)]
+
+
+def test_an_uplink_that_comes_back_in_time_is_no_loss() -> None:
+    play = moving(2, THERE)
+    play.feed(UplinkChanged(replace(play.launch.uplink, addresses=(HERE,)), play.launch.endpoints))
+    play.now += 10.0
+    assert play.feed(Tick()) == ()
 
 
 # -- time, losses, the next daemon
