@@ -38,7 +38,7 @@ MORTAL: Final = ("setpriv", "--pdeathsig", "KILL", "--")  # what is started so d
 
 MEMORY: Final = 768  # MiB; half of it may be files
 BOOT_DEADLINE: Final = 90.0  # seconds to the command's begin, which takes 7 on a free core
-SILENCE: Final = 360.0  # seconds without a message after which the guest counts as dead; one case takes less
+SILENCE: Final = 480.0  # seconds without a message after which the guest counts as dead; one case takes less
 
 # norandmaps is the greatest gain: the emulator translates code anew at each address. The rest spares work or timers.
 KERNEL_ARGUMENTS: Final = (

@@ -25,8 +25,8 @@ REPOSITORY = HERE.parents[1]
 GUESTS = 2
 
 # How much longer than on the host everything may take, and the seconds after which a case is stuck.
-SLOWNESS = 8
-CASE_DEADLINE = 300
+SLOWNESS = 12
+CASE_DEADLINE = 450
 
 # The plug-ins and conftest.py files that other tiers need take longer to import than most cases take to run.
 ENVIRONMENT = (

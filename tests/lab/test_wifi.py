@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.netns.namespace import Program
     from tests.netns.world import World
 
-CONFIGURATION = '[daemon]\nsettle_trusted = "200ms"\nlinger = "{linger}"\ndecide_timeout = "2s"\n'
+CONFIGURATION = '[daemon]\nsettle_trusted = "200ms"\nlinger = "{linger}"\ndecide_timeout = "20s"\n'
 
 
 @pytest.fixture(scope="module")

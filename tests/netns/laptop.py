@@ -131,13 +131,18 @@ class Laptop:
             next((t["last_failure"] for t in activation["tunnels"] if t["last_failure"]), None) if activation else None
         )
 
+    @property
+    def said(self) -> str:
+        """Return what the daemon has logged since it was started."""
+        return self.daemon.output if self.daemon else ""
+
     def failures(self, name: str) -> list[tuple[str, str]]:
         """Return class and words of each failed attempt of an activation's tunnels, in order.
 
         They are read from the log: in `status` the next attempt may have taken their place already.
         """
         logged = rf"tunnel\.(?:backoff|failed) activation={name} .* class=(\S+) words=(.*)"
-        return re.findall(logged, self.daemon.output) if self.daemon else []
+        return re.findall(logged, self.said)
 
     def first_failure(self, name: str, deadline: float = 20.0) -> tuple[str, str]:
         """Wait until a tunnel of an activation fails; return class and words of the first time."""
@@ -161,7 +166,7 @@ class Laptop:
         try:
             wait_until(reached, f"{name} to be {state}", deadline)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.ask('status')[1]}\n{self.daemon and self.daemon.output}") from None
+            raise AssertionError(f"{error}\n{self.ask('status')[1]}\n{self.said}") from None
 
     # -- the machine
 

@@ -124,7 +124,7 @@ class Nursery:
         laptop.daemon = laptop.namespace.spawn_private(
             "env", f"PYTHONPATH={REPOSITORY}", sys.executable, "/etc/nursery.py", SOCKET
         )
-        wait_until(lambda: laptop.namespace.file(SOCKET).exists(), "the nursery to open")
+        wait_until(lambda: laptop.namespace.file(SOCKET).exists(), "the nursery to open", 30.0)
 
     def bear(self, records: int = 0) -> Newborn:
         """Start a daemon; with `records` it dies right after it has written as many."""

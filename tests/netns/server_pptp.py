@@ -39,23 +39,11 @@ class PptpServer(Server):
     def silence(self) -> None:
         """Lose the control connection's packets and those of the tunnel."""
         super().silence()
-        self.drop_gre()
+        self.world.drop("gre")
 
     def unsilence(self) -> None:
         super().unsilence()
-        self.pass_gre()
-
-    def drop_gre(self) -> None:
-        """Lose all packets of IP protocol 47, as many networks do."""
-        chains = "".join(
-            f"chain {hook} {{ type filter hook {hook} priority -300; meta l4proto 47 drop; }}\n"
-            for hook in ("input", "output")
-        )
-        self.gateway.run("nft", "-f", "-", stdin=f"table inet {self._table}_gre {{\n{chains}}}\n")
-
-    def pass_gre(self) -> None:
-        """Let them pass again."""
-        self.gateway.run("nft", "delete", "table", "inet", f"{self._table}_gre")
+        self.world.let_pass("gre")
 
     @property
     def endpoints(self) -> tuple[PinnedEndpoint, ...]:

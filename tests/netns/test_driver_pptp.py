@@ -106,7 +106,7 @@ async def test_a_wrong_password_and_a_network_that_drops_gre_are_told_apart(
 ) -> None:
     async with Work(launch_for(server, directory, password="looking glass")) as work:
         refused = await (await work.start()).news()
-    server.drop_gre()
+    server.world.drop("gre")
     async with Work(launch_for(server, directory.with_name("u"), timeout=7.0)) as work:
         dropped = await (await work.start()).news()
     assert isinstance(refused, Failed)

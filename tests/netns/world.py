@@ -85,6 +85,18 @@ class World:
         one.run("ip", "link", "set", device, "up")
         other.run("ip", "link", "set", peer, "up")
 
+    def drop(self, protocol: str) -> None:
+        """Lose the packets of an IP protocol on the wire before the gateway; no error tells their senders."""
+        chains = "".join(
+            f"chain {hook} {{ type filter hook {hook} device eth0 priority -500; ip protocol {protocol} drop; }}\n"
+            for hook in ("ingress", "egress")
+        )
+        self.gateway.run("nft", "-f", "-", stdin=f"table netdev no_{protocol} {{\n{chains}}}\n")
+
+    def let_pass(self, protocol: str) -> None:
+        """Let them pass again."""
+        self.gateway.run("nft", "delete", "table", "netdev", f"no_{protocol}")
+
     def close(self) -> None:
         """End every program of this world and remove its namespaces, the youngest first."""
         while self._namespaces:
