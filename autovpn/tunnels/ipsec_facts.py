@@ -73,6 +73,7 @@ def facts(child: Child, launch: Launch, device: str | None, dns: tuple[str, ...]
         mtu=launch.spec.mtu,
         overhead=OVERHEAD_IPV6 if by_ipv6 else OVERHEAD,
         form=_form(child, launch, why),
+        on_trial=settings_of(launch).protocol == "esp" and not is_transport and not child.is_in_udp,
     )
 
 

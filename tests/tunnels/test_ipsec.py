@@ -223,6 +223,7 @@ def test_transport_mode_has_neither_device_nor_routes() -> None:
     (ready,) = play.news
     assert isinstance(ready, Ready)
     assert (ready.facts.device, ready.facts.prefixes, ready.facts.form) == (None, (), "ESP in transport mode")
+    assert not ready.facts.on_trial, "nothing behind it could be asked"
     child = calls(play)["load-conn"]["autovpn-office"]["children"]["autovpn-office"]
     assert child["mode"] == "transport"
     assert {"remote_ts", "if_id_in"}.isdisjoint(child)
@@ -251,6 +252,7 @@ def test_the_form_of_the_packets_is_told_with_its_reason(
     (ready,) = play.news
     assert isinstance(ready, Ready)
     assert ready.facts.form == form
+    assert ready.facts.on_trial == (form == "ESP"), "what is in UDP already, and AH, has no other form"
     forced = calls(play)["load-conn"]["autovpn-office"]["encap"]
     assert (forced == "yes") == bool(changes.get("encap") or changes.get("fruitless") == 1)
 
