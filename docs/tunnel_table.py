@@ -16,7 +16,7 @@ LONGEST = 110
 """Characters of a failure's words; the rest says little more."""
 
 _ADDRESS = re.compile(r"\b\d+\.\d+\.\d+\.\d+\b")
-_FOLDER = re.compile(r"/[\w./-]*autovpn-test-\w+/")
+_FOLDER = re.compile(r"/[\w./-]*autovpn-test-\w+/|/tmp/avt\w+/t/")
 _DEVICE = re.compile(r"\bav[a-z]*\d+\b")
 
 

@@ -65,9 +65,12 @@ class IpDevices:
 class Work:
     """One attempt of one driver. Everything of it has ended with its block, unless it was left running."""
 
-    def __init__(self, launch: Launch, ask: Ask = nobody, devices: IpDevices | None = None) -> None:
-        """Begin nothing yet."""
+    def __init__(
+        self, launch: Launch, ask: Ask = nobody, devices: IpDevices | None = None, *, measured: bool = True
+    ) -> None:
+        """Begin nothing yet; what a stand-in costs is not `measured`."""
         self.launch = launch
+        self._measured = measured
         self.events: asyncio.Queue[DriverEvent] = asyncio.Queue()
         self.channels = Channels(
             Path(launch.directory),
@@ -138,7 +141,7 @@ class Work:
 
     def _record(self, news: Ready | Failed) -> None:
         began, self._begun = self._begun, None
-        if began is not None or isinstance(news, Failed):
+        if isinstance(news, Failed) or (began is not None and self._measured):
             note(self.launch.spec.type, now() - (began or 0.0), self.channels.receipt()["pid"], news)
 
     async def _watch_devices(self) -> None:

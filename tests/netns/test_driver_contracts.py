@@ -16,8 +16,10 @@ import pytest
 from autovpn.core.actions import Failed, Ready
 from autovpn.core.driving import Recovered, Report
 from autovpn.core.settings import OpensshSettings
+from autovpn.core.settings_command import CommandSettings
 from autovpn.core.tunnel import Facts, FailureClass
 from tests.netns.driving import Work, address, index_of, launch
+from tests.netns.server_command import DEVICE, Command
 from tests.netns.server_openconnect import Ocserv
 from tests.netns.server_tinc import Tinc
 from tests.netns.servers import OFFICE_NETWORK, Charon, Server, Sshd, Wireguard
@@ -38,6 +40,7 @@ DEVICES: dict[type[Server], str] = {
     Charon: "avtvpnc",
     Tinc: "avttinc",
     Ocserv: "avtoc",
+    Command: DEVICE,
 }
 FORM = "force-natt (ESP in UDP, as if a NAT were on the way): as the file says"
 PASSWORDS: dict[type[Server], bytes] = {Charon: b"wonder land\n", Ocserv: b"wonder land\n"}
@@ -271,6 +274,26 @@ async def test_the_keepalive_that_provoked_the_handshake_is_taken_back(laptop: W
         assert isinstance(await (await work.start()).news(), Ready)
         shown = ("wg", "show", DEVICES[Wireguard], "persistent-keepalive")
         wait_until(lambda: laptop.laptop.run(*shown).stdout.endswith("off\n"), "the keepalive to be off")
+
+
+# -- a command
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "kind"),
+    [("/laptop", "/stranger", FailureClass.AUTH), ("/known_hosts", "/known_hosts.wrong", FailureClass.TRUST)],
+)
+async def test_what_a_command_says_when_it_is_refused_means_what_the_profile_says(
+    laptop: World, directory: Path, right: str, wrong: str, kind: FailureClass
+) -> None:
+    made = launch_for(serve(Command, laptop), directory)
+    assert isinstance(made.spec.settings, CommandSettings)
+    start = tuple(word.replace(right, wrong) if word.endswith(right) else word for word in made.spec.settings.start)
+    settings = replace(made.spec.settings, start=start)
+    async with Work(replace(made, spec=replace(made.spec, settings=settings))) as work:
+        failed = await (await work.start()).news()
+    assert isinstance(failed, Failed)
+    assert failed.kind is kind, failed
 
 
 # -- vpnc
