@@ -69,9 +69,14 @@ class Tail:
         self._loop.call_soon(self._read)
 
     def drain(self) -> None:
-        """Report all that was printed, and the last line even without its end."""
-        while self._read_chunk():
-            pass
+        """Report all that was printed until now, and the last line even without its end.
+
+        Something that the program left running may print on and on, faster than it is read.
+        """
+        behind = os.fstat(self._file).st_size - self._offset
+        for _ in range(behind // _CHUNK + 1):
+            if not self._read_chunk():
+                break
         self._emit(self._lines.rest())
 
     def close(self) -> None:

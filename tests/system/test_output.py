@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +84,25 @@ async def test_draining_reports_the_last_line_without_its_end(tmp_path: Path) ->
     follower.tail.drain()
     assert follower.lines == ["first", "last words"]
     follower.tail.close()
+    printer.close()
+
+
+@pytest.mark.parametrize("size", [1, 1000, 16 * 1024, 40_000, FULL, 2 * FULL])
+async def test_draining_ends_however_fast_somebody_prints_on(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "output"
+    printer, reported = Printer(path), 0
+
+    def print_on(line: str) -> None:
+        nonlocal reported
+        reported += 1
+        assert reported < 20_000, "it reads what is printed meanwhile, without end"
+        printer.print(f"{'y' * 50}\n".encode() * (2 if reported < size else 600))
+
+    tail = Tail(path, print_on)
+    printer.print(b"x" * 9 + b"\n" + b"x" * size)
+    tail.drain()
+    assert reported
+    tail.close()
     printer.close()
 
 
