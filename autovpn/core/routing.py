@@ -7,7 +7,7 @@ The rules, in the order in which the kernel tries them, each with a priority of 
     LOCAL    to PREFIX lookup main                       networks behind us, where the tunnel offers what is around them
     TUNNEL   to PREFIX lookup T                          what the tunnel offers, and the DNS servers that it pushed
     (_ONLY)  to PREFIX unreachable                       IPv6: what was not found there goes nowhere else
-    LAN      to PREFIX lookup main                       full: the private network that the uplink is on
+    LAN      to PREFIX lookup main                       full: the private network of the uplink, and those behind us
     UPLINK   oif UPLINK lookup main                      full: what a program has bound to the uplink (SO_BINDTODEVICE)
     ALL      lookup T                                    full: everything else, of both families
     CLOSED   unreachable                                 full, IPv6: as above
@@ -226,8 +226,10 @@ def pin_rules(endpoints: Iterable[PinnedEndpoint], place: Place) -> RoutePlan:
     return RoutePlan(tuple(rules))
 
 
-def guard(uplink: str, place: Place) -> RoutePlan:
+def guard(uplink: str, place: Place, local: Iterable[IPNetwork] = ()) -> RoutePlan:
     """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again.
+
+    Packets to the networks behind us never leave by the uplink, and go on all the time.
 
     Being bound to the uplink gets our questions to name servers out (the rule UPLINK) but not the answers in: the
     reverse path filter (net.ipv4.conf.*.rp_filter) looks up the way back without the device, meets the guard and drops
@@ -247,9 +249,10 @@ def guard(uplink: str, place: Place) -> RoutePlan:
         for protocol in ("udp", "tcp")
     ]
     bound = [RuleSpec(family, place.priority + Band.UPLINK, MAIN_TABLE, oif=uplink) for family in FAMILIES]
+    behind = [RuleSpec(one.version, place.priority + Band.LAN, MAIN_TABLE, dst=one) for one in _collapsed(local)]
     everything = [RuleSpec(family, place.priority + Band.ALL, place.table) for family in FAMILIES]
     closed = RuleSpec(6, place.priority + Band.CLOSED, None)
-    return RoutePlan((*questions, *bound, *everything, closed), _fallbacks(place))
+    return RoutePlan((*questions, *behind, *bound, *everything, closed), _fallbacks(place))
 
 
 def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
@@ -258,7 +261,7 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
         return RoutePlan()
     full = tunnel.mode is RouteMode.FULL
     offered = _offered(tunnel, full=full)
-    rules = _behind_us(tunnel.local, offered, place, full=full)
+    rules = _behind_us(tunnel.local, offered, place)
     rules += [
         RuleSpec(prefix.version, place.priority + Band.TUNNEL, place.table, dst=prefix if prefix.prefixlen else None)
         for prefix in offered
@@ -270,24 +273,19 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
     ]
     if full:
         # Link-local packets never leave their link, and the neighbours on all the other links have no other address.
-        lan = (_LINK_LOCAL, *private_lan(tunnel.on_link, offered))
+        behind = _collapsed(tunnel.local)  # of which the guard has the rules
+        lan = [one for one in (_LINK_LOCAL, *private_lan(tunnel.on_link, offered)) if one not in behind]
         rules += [RuleSpec(prefix.version, place.priority + Band.LAN, MAIN_TABLE, dst=prefix) for prefix in lan]
     return RoutePlan(tuple(rules), _routes(tunnel, offered, place, full=full))
 
 
-def _behind_us(
-    local: Iterable[IPNetwork], offered: tuple[IPNetwork, ...], place: Place, *, full: bool
-) -> list[RuleSpec]:
-    """Keep the networks behind us out of the tunnel where it would take them, and with them the replies to their hosts.
+def _behind_us(local: Iterable[IPNetwork], offered: tuple[IPNetwork, ...], place: Place) -> list[RuleSpec]:
+    """Keep the networks behind us out of a tunnel that offers what is around them, and the replies to their hosts too.
 
     A part of such a network that the tunnel offers by name does go into the tunnel.
     """
-    taken = [prefix for prefix in _collapsed(local) if full or any(_within(prefix, wide) for wide in offered)]
-    bands = [Band.LAN if any(_within(part, one) and part != one for part in offered) else Band.LOCAL for one in taken]
-    return [
-        RuleSpec(prefix.version, place.priority + band, MAIN_TABLE, dst=prefix)
-        for prefix, band in zip(taken, bands, strict=True)
-    ]
+    taken = (prefix for prefix in _collapsed(local) if any(_within(prefix, wide) for wide in offered))
+    return [RuleSpec(one.version, place.priority + Band.LOCAL, MAIN_TABLE, dst=one) for one in taken]
 
 
 def private_lan(on_link: Iterable[IPNetwork], offered: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:

@@ -58,9 +58,10 @@ class HookMoment:
 
 @dataclass(frozen=True, slots=True)
 class GuardValue:
-    """Keep everything from leaving in clear, but for what is bound to this uplink."""
+    """Keep everything from leaving in clear but what is bound to this uplink; `local` are the networks behind us."""
 
     uplink: str
+    local: tuple[IPNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ class _Builder:
     def _around_the_tunnel(self, spec: TunnelSpec) -> list[Step]:
         steps = []
         if spec.routes.mode is RouteMode.FULL:
-            steps.append(self._step(StepKind.GUARD, "", GuardValue(self.link.name)))
+            steps.append(self._step(StepKind.GUARD, "", GuardValue(self.link.name, spec.local)))
         if self.state.endpoints:
             steps.append(self._step(StepKind.PIN, spec.name, PinValue(self.state.endpoints)))
         state = self.state
@@ -179,8 +179,9 @@ class _Builder:
     def _on_the_tunnel(self, spec: TunnelSpec, facts: Facts) -> list[Step]:
         if facts.device is None:
             return []
-        has_ipv4 = any(isinstance(address, IPv4Interface) for address in facts.addresses)
-        has_ipv6 = any(isinstance(address, IPv6Interface) for address in facts.addresses)
+        # A tunnel that joins networks may give us no address: the hosts behind us have theirs.
+        ours = (*facts.addresses, *spec.local)
+        has_ipv4, has_ipv6 = (any(one.version == version for one in ours) for version in FAMILIES)
         fitting = tunnel_mtu(self.link.mtu, facts.overhead, has_v6=has_ipv6)
         mtu = spec.mtu or min(facts.mtu or fitting, fitting)
         address = AddressValue(facts.device, facts.addresses, facts.peer, mtu)

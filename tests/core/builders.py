@@ -80,7 +80,7 @@ def policy(*profiles: Profile, **changes: object) -> Policy:
 def routing_for(tunnel: TunnelRoutes, endpoints: Iterable[PinnedEndpoint], uplink: str, place: Place) -> RoutePlan:
     """Return all of it together: pin, guard where the tunnel is a full one, and the tunnel's own rules and routes."""
     plan = pin_rules(endpoints, place) | tunnel_routing(tunnel, place)
-    return plan | guard(uplink, place) if tunnel.mode is RouteMode.FULL else plan
+    return plan | guard(uplink, place, tunnel.local) if tunnel.mode is RouteMode.FULL else plan
 
 
 def seen(*links: Link) -> Snapshot:

@@ -243,7 +243,8 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
         (RouteMode.SPLIT, "10.0.0.0/8", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
         (RouteMode.SPLIT, "10.30.0.0/24", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
         (RouteMode.SPLIT, "10.30.0.0/24", "10.0.0.0/8", None),
-        (RouteMode.FULL, "10.20.0.0/16", "203.0.113.0/24", "8711: from all to 203.0.113.0/24 lookup main"),
+        (RouteMode.FULL, "10.20.0.0/16", "203.0.113.0/24", "8714: from all to 203.0.113.0/24 lookup main"),
+        (RouteMode.FULL, "10.0.0.0/8", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
         (RouteMode.FULL, "10.20.0.0/16", "10.0.0.0/8", "8714: from all to 10.0.0.0/8 lookup main"),
         (RouteMode.SPLIT, "fd00::/16", "fd00:30::/64", "8711: from all to fd00:30::/64 lookup main"),
     ],
@@ -252,8 +253,24 @@ def test_a_network_behind_us_stays_there_whatever_the_tunnel_offers_around_it(
     mode: RouteMode, offered: str, local: str, rule: str | None
 ) -> None:
     tunnel = TunnelRoutes(5, mode, nets(offered), local=nets(local))
-    rules = [str(one) for one in tunnel_routing(tunnel, PLACE).rules if one.dst in nets(local) and one.table == 254]
-    assert rules == ([rule] if rule else [])
+    laid = sorted(routing_for(tunnel, [], "wlan0", PLACE).rules, key=lambda one: one.priority)
+    rules = [str(one) for one in laid if one.dst in nets(local) and one.table == MAIN_TABLE]
+    assert rules[:1] == ([rule] if rule else [])
+
+
+@given(tunnels, prefixes)
+def test_a_full_tunnel_leaves_the_networks_behind_us_alone_at_every_moment(
+    tunnel: TunnelRoutes, local: IPNetwork
+) -> None:
+    """Also while it is made, when there is only the guard; no rule is in both, since each is undone on its own."""
+    full = replace(tunnel, mode=RouteMode.FULL, local=(local,), on_link=(*tunnel.on_link, local))
+    before, routed = guard("wlan0", PLACE, full.local), tunnel_routing(full, PLACE)
+    assert not set(before.rules) & set(routed.rules)
+    offered = [prefix for prefix in (*tunnel.prefixes, *map(ip_network, tunnel.dns)) if prefix.prefixlen > 1]
+    for to in (local[0], local[-1]):
+        assert way_of(before, Packet(to)) == "main"
+        named = any(to in one and one.prefixlen > local.prefixlen for one in offered if one.version == local.version)
+        assert named or way_of(before | routed, Packet(to)) == "main"
 
 
 def test_mode_none_changes_nothing() -> None:

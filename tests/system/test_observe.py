@@ -370,8 +370,8 @@ def laid(steps: tuple[Step, ...]) -> RoutePlan:
     plan = RoutePlan()
     for step in steps:
         match step.value:
-            case GuardValue(uplink):
-                plan |= guard(uplink, PLACE)
+            case GuardValue(uplink, local):
+                plan |= guard(uplink, PLACE, local)
             case PinValue(endpoints):
                 plan |= pin_rules(endpoints, PLACE)
             case RoutesValue() as value:

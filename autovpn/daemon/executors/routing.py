@@ -79,8 +79,8 @@ class RoutingExecutor:
 
     async def _plan(self, step: Step, place: Place) -> RoutePlan:
         match step.value:
-            case GuardValue(uplink):
-                return guard(uplink, place)
+            case GuardValue(uplink, local):
+                return guard(uplink, place, local)
             case PinValue(endpoints):
                 try:
                     return pin_rules(endpoints, place)
