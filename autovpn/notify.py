@@ -20,10 +20,10 @@ PATIENCE = 10.0
 LARGEST = 64 * 1024
 """Bytes that a report may have."""
 
-NAMES = frozenset((b"reason", b"TUNDEV", b"DNS1", b"DNS2", b"PLUTO_VERB"))
-PREFIXES = (b"INTERNAL_IP4_", b"INTERNAL_IP6_", b"CISCO_", b"PLUTO_DNS")
+NAMES = frozenset((b"reason", b"TUNDEV", b"DNS1", b"DNS2", b"PLUTO_VERB", b"PLUTO_MY_SOURCEIP"))
+PREFIXES = (b"INTERNAL_IP4_", b"INTERNAL_IP6_", b"CISCO_", b"PLUTO_DNS", b"PLUTO_PEER_")
 """The variables of vpnc(8) and openconnect(8), two of which ssh's LocalCommand has too; DNS1 and DNS2 are pppd(8)'s,
-PLUTO_VERB and PLUTO_DNS4_1 those of strongSwan's updown scripts."""
+PLUTO_VERB and PLUTO_DNS4_1 those of strongSwan's updown scripts, PLUTO_PEER_DNS_INFO of libreswan's."""
 
 LONGEST_VALUE = 4096
 """Bytes of a value that are sent: a server's greeting may be as long as the server likes."""

@@ -28,6 +28,7 @@ _STRONGSWAN = ("net-vpn/strongswan", "strongswan", "strongswan", "strongswan")
 PACKAGES: Mapping[str, Packages] = {
     "charon-systemd": Packages("charon-systemd", *_STRONGSWAN),
     "swanctl": Packages("strongswan-swanctl", *_STRONGSWAN),
+    "certutil": Packages("libnss3-tools", "dev-libs/nss", "nss", "nss-tools", "nss-tools"),
     "ipsec": Packages("libreswan", "net-vpn/libreswan", "", "libreswan", "libreswan"),
     "openconnect": Packages("openconnect", "net-vpn/openconnect", "openconnect", "openconnect", "openconnect"),
     "openvpn": Packages("openvpn", "net-vpn/openvpn", "openvpn", "openvpn", "openvpn"),

@@ -1,4 +1,4 @@
-"""`type = "ipsec"`: IKEv2 or IKEv1 by strongSwan."""
+"""`type = "ipsec"`: IKEv2 or IKEv1 by strongSwan or libreswan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
+from autovpn.config import tunnel_libreswan
 from autovpn.config.context import Context
 from autovpn.config.fields import FilePath, Prefix, Text, text
 from autovpn.config.locate import KeyPath
 from autovpn.config.report import quoted
 from autovpn.config.tunnel import Reading, TunnelTable
-from autovpn.core.settings import IpsecAuth, IpsecSettings
+from autovpn.core.settings import IpsecAuth, IpsecSettings, LibreswanSettings
 from autovpn.core.tunnel import RouteMode
 
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:-]*")
@@ -56,7 +57,7 @@ class IpsecTunnel(TunnelTable):
     joins_networks: ClassVar[bool] = True
 
     type: Literal["ipsec"]
-    implementation: Literal["strongswan"] = "strongswan"
+    implementation: Literal["strongswan", "libreswan"] = "strongswan"
     server: Host
     version: Literal[1, 2] = 2
     auth: Literal["eap", "certificate", "psk", "xauth"]
@@ -78,6 +79,7 @@ class IpsecTunnel(TunnelTable):
     esp: Literal["auto", "kernel", "user"] = "auto"
     vici: FilePath | None = None
     charon: FilePath | None = None
+    ipsec: FilePath | None = None
 
     @model_validator(mode="after")
     def _proves_who_it_is(self) -> IpsecTunnel:
@@ -126,9 +128,21 @@ class IpsecTunnel(TunnelTable):
             raise ValueError("is between two hosts alone, so nothing can be routed into it; drop 'routes'")
         return self
 
+    @model_validator(mode="after")
+    def _suits_its_implementation(self) -> IpsecTunnel:
+        if self.implementation == tunnel_libreswan.NAME:
+            if fault := tunnel_libreswan.fault(self):
+                raise ValueError(fault)
+        elif self.ipsec:
+            raise ValueError("names the 'ipsec' of libreswan; add implementation = \"libreswan\" or drop it")
+        return self
+
     def default_device(self, name: str) -> str:
         """Return the device of kind xfrm; transport mode has none."""
-        return super().default_device(name) if self.mode == "tunnel" else ""
+        if self.mode == "transport":
+            return ""
+        by_number = self.implementation == tunnel_libreswan.NAME
+        return tunnel_libreswan.default_device(name) if by_number else super().default_device(name)
 
     def read(self, context: Context, key: KeyPath) -> Reading | None:
         """Check the files, and warn of what may not work out."""
@@ -138,7 +152,20 @@ class IpsecTunnel(TunnelTable):
         for name, path in (("ca", ca), ("certificate", certificate), ("key", private), ("psk", psk)):
             if path:
                 context.check((*key, name), path, secret=name in ("key", "psk"))
-        settings = IpsecSettings(
+        settings = self._settings(context, ca, certificate, private, psk)
+        return Reading(
+            settings,
+            files=tuple(path for path in (private, psk) if path),
+            watched=tuple(path for path in (ca, certificate) if path),
+            mode=RouteMode.NONE if self.mode == "transport" else RouteMode.SPLIT,
+        )
+
+    def _settings(
+        self, context: Context, ca: str | None, certificate: str | None, private: str | None, psk: str | None
+    ) -> IpsecSettings | LibreswanSettings:
+        if self.implementation == tunnel_libreswan.NAME:
+            return tunnel_libreswan.settings(self, psk, virtual_address=self._wants_address())
+        return IpsecSettings(
             server=self.server,
             auth=IpsecAuth(self.auth),
             version=self.version,
@@ -162,12 +189,6 @@ class IpsecTunnel(TunnelTable):
             charon=self.charon or "charon-systemd",
             implementation=self.implementation,
         )
-        return Reading(
-            settings,
-            files=tuple(path for path in (private, psk) if path),
-            watched=tuple(path for path in (ca, certificate) if path),
-            mode=RouteMode.NONE if self.mode == "transport" else RouteMode.SPLIT,
-        )
 
     def _wants_address(self) -> bool:
         """Ask for an address unless the tunnel joins networks, or two hosts, that have theirs."""
@@ -176,6 +197,18 @@ class IpsecTunnel(TunnelTable):
         return self.mode == "tunnel" and not self.local
 
     def _warn(self, context: Context, key: KeyPath) -> None:
+        if self.implementation == tunnel_libreswan.NAME:
+            tunnel_libreswan.check_programs(self, context, key)
+        else:
+            self._check_strongswan(context, key)
+        if self.protocol == "ah":
+            meant = 'use protocol = "esp" unless both ends have addresses of their own on the way'
+            context.warn((*key, "protocol"), "AH crosses no NAT: it signs the addresses of the packet", meant)
+        if self.aggressive:
+            what = "aggressive mode shows a digest of the shared key to whoever asks, which can be guessed at leisure"
+            context.warn((*key, "aggressive"), what, "use it only where the server knows nothing else")
+
+    def _check_strongswan(self, context: Context, key: KeyPath) -> None:
         if not has_vici():
             meant = "install autovpnd with its extra: pip install 'autovpnd[ipsec]'"
             context.warn((*key, "type"), "the Python package 'vici' is not installed", meant)
@@ -183,9 +216,3 @@ class IpsecTunnel(TunnelTable):
             context.check_client((*key, "type"), "charon-systemd")
         elif self.charon:
             context.check_program((*key, "charon"), self.charon)
-        if self.protocol == "ah":
-            meant = 'use protocol = "esp" unless both ends have addresses of their own on the way'
-            context.warn((*key, "protocol"), "AH crosses no NAT: it signs the addresses of the packet", meant)
-        if self.aggressive:
-            what = "aggressive mode shows a digest of the shared key to whoever asks, which can be guessed at leisure"
-            context.warn((*key, "aggressive"), what, "use it only where the server knows nothing else")

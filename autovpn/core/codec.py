@@ -74,6 +74,7 @@ _DATACLASSES: tuple[type, ...] = (
     settings.OpenconnectSettings,
     settings.OpenvpnSettings,
     settings.IpsecSettings,
+    settings.LibreswanSettings,
     settings.PptpSettings,
     tunnel.Health,
     tunnel.Facts,

@@ -260,6 +260,41 @@ class IpsecSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LibreswanSettings:
+    """An IPsec tunnel by libreswan (ipsec.conf(5)); `psk` is a path, and `ipsec` the program that is libreswan's.
+
+    `remote` is the network behind the server; None: what it gives. The rest means what it means for `IpsecSettings`.
+    """
+
+    server: str
+    auth: IpsecAuth = IpsecAuth.PSK
+    version: int = 2
+    aggressive: bool = False
+    user: str | None = None
+    local_id: str | None = None
+    remote_id: str | None = None
+    psk: str | None = None
+    remote: IPNetwork | None = None
+    virtual_address: bool = True
+    mode: str = "tunnel"
+    protocol: str = "esp"
+    encap: bool = False
+    ike_proposals: tuple[str, ...] = ()
+    proposals: tuple[str, ...] = ()
+    ipsec: str = "ipsec"
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the far ends whose packets must stay outside the tunnel: IKE, and what carries the packets."""
+        return IpsecSettings(self.server, protocol=self.protocol).endpoints
+
+    @property
+    def may_push_dns(self) -> bool:
+        """Report whether DNS servers can come from the tunnel itself."""
+        return self.virtual_address
+
+
+@dataclass(frozen=True, slots=True)
 class TincPeer:
     """A node that tinc connects to, and where its `Address` lines say that it is: each takes TCP and UDP."""
 
@@ -302,6 +337,7 @@ class TincSettings:
 Settings = (
     TincSettings
     | IpsecSettings
+    | LibreswanSettings
     | WireguardSettings
     | OpensshSettings
     | VpncSettings

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from autovpn.tunnels.command import CommandDriver
-from autovpn.tunnels.ipsec import IpsecDriver
+from autovpn.tunnels.implementation import ChosenIpsec
 from autovpn.tunnels.openconnect import OpenconnectDriver
 from autovpn.tunnels.openssh import OpensshDriver
 from autovpn.tunnels.openvpn import OpenvpnDriver
@@ -26,7 +26,7 @@ DRIVERS: Mapping[str, Driver[Any]] = MappingProxyType(
     {
         "command": CommandDriver(),
         "zebedee": ZebedeeDriver(),
-        "ipsec": IpsecDriver(),
+        "ipsec": ChosenIpsec(),
         "openconnect": OpenconnectDriver(),
         "openssh": OpensshDriver(),
         "openvpn": OpenvpnDriver(),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from autovpn.core.settings import IpsecAuth, IpsecSettings
+from autovpn.core.settings import IpsecAuth, IpsecSettings, LibreswanSettings
 from autovpn.core.tunnel import RouteMode
 from tests.config.conftest import Etc
 
 CAFE = '[match]\nssid = ["Cafe"]\n'
 PSK = 'auth = "psk"\npsk = "k"\n'
+LIBRESWAN = 'implementation = "libreswan"\n'
 
 
 def write(etc: Etc, table: str) -> None:
@@ -41,6 +44,28 @@ def test_the_socket_of_another_strongswan_is_found_beside_the_profile(etc: Etc) 
     assert found.settings.vici == str(path)
 
 
+def test_libreswan_has_settings_and_a_device_of_its_own(etc: Etc) -> None:
+    program = etc.write("ipsec", "#!/bin/sh\n", 0o755)
+    write(etc, LIBRESWAN + PSK + f'remote = ["10.2.0.0/24"]\nencap = true\nipsec = "{program}"\n')
+    (found,) = etc.policy().profiles[0].tunnels
+    assert isinstance(found.settings, LibreswanSettings)
+    assert (str(found.settings.remote), found.settings.encap, found.settings.virtual_address) == (
+        "10.2.0.0/24",
+        True,
+        True,
+    )
+    assert found.settings.ipsec == str(program)
+    assert found.settings.may_push_dns
+    assert re.fullmatch(r"ipsec[2-5]\d{4}", found.device)
+    assert [(end.port, end.protocol) for end in found.endpoints] == [(500, "udp"), (4500, "udp"), (None, "esp")]
+
+
+def test_programs_of_libreswan_are_looked_for(etc: Etc) -> None:
+    write(etc, LIBRESWAN + PSK + 'mode = "transport"\n')
+    (found,) = etc.policy().profiles[0].tunnels
+    assert found.device == ""
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [
@@ -54,6 +79,17 @@ def test_the_socket_of_another_strongswan_is_found_beside_the_profile(etc: Etc) 
         (PSK + 'mode = "transport"\nremote = ["10.0.0.0/8"]\n', "between two hosts alone"),
         (PSK + 'proposals = ["AES 256"]\n', "is no proposal"),
         (PSK + 'implementation = "racoon"\n', "strongswan"),
+        (PSK + 'ipsec = "/usr/sbin/ipsec"\n', "names the 'ipsec' of libreswan"),
+        (LIBRESWAN + 'auth = "eap"\nuser = "a"\nca = "k"\npassword = { file = "k" }\n', "libreswan is not driven with"),
+        (LIBRESWAN + PSK + 'vici = "/run/charon.vici"\n', "which are strongSwan's"),
+        (LIBRESWAN + PSK + 'remote = ["10.0.0.0/24", "10.1.0.0/24"]\n', "joins more than one network"),
+        (LIBRESWAN + PSK + 'local = ["10.0.0.0/24"]\nvirtual_address = true\n', "drop 'local' or 'virtual_address'"),
+        (LIBRESWAN + PSK + 'device = "vpn7"\n', '"ipsec" and a number'),
+        (LIBRESWAN + PSK + "local_id = 'a\"b'\n", "an identity with a quote"),
+        (
+            LIBRESWAN + 'auth = "xauth"\nversion = 1\nuser = "a b"\npsk = "k"\npassword = { file = "k" }\n',
+            "has a 'user' with a character",
+        ),
         (PSK + "version = 3\n", "tunnel.t.version: must be 1 or 2"),
         (PSK + 'version = "2"\n', "tunnel.t.version: must be 1 or 2, without quotes"),
         (PSK + 'vici = "/run/charon.vici"\ncharon = "/usr/lib/ipsec/charon"\n', "drop 'vici' or 'charon'"),

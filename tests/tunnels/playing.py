@@ -12,6 +12,7 @@ from autovpn.core.actions import Action, Failed, Ready
 from autovpn.core.driving import (
     Answered,
     Closed,
+    DeviceCreated,
     DeviceRefused,
     Dialled,
     DialOutcome,
@@ -38,6 +39,7 @@ from autovpn.core.settings import (
     Endpoint,
     IpsecAuth,
     IpsecSettings,
+    LibreswanSettings,
     OpenconnectSettings,
     OpensshSettings,
     OpenvpnSettings,
@@ -125,6 +127,9 @@ SETTINGS: dict[str, Settings] = {
     "ipsec": IpsecSettings(
         "vpn.example", IpsecAuth.XAUTH, 1, user="alice", remote_id="vpn.office.example", psk="/etc/ipsec/group.psk"
     ),
+    "libreswan": LibreswanSettings(
+        "vpn.example", IpsecAuth.XAUTH, 1, user="alice", remote_id="vpn.office.example", psk="/etc/ipsec/group.psk"
+    ),
     "openconnect": OpenconnectSettings("vpn.example", 4443, udp_port=4443, user="alice", ca="/etc/ssl/office.crt"),
     "openssh": OpensshSettings(
         "vpn.example",
@@ -173,6 +178,7 @@ PORTS = {
     "zebedee": (11965, "tcp"),
     "command": (443, "tcp"),
     "ipsec": (500, "udp"),
+    "libreswan": (500, "udp"),
     "openconnect": (4443, "tcp"),
     "openssh": (2222, "tcp"),
     "openvpn": (1194, "udp"),
@@ -185,6 +191,7 @@ DEVICES = {
     "command": "avtcmd",
     "zebedee": "",
     "ipsec": "avtipsec",
+    "libreswan": "ipsec7",
     "openconnect": "avtoc",
     "openssh": "tun712345",
     "openvpn": "avtovpn",
@@ -193,7 +200,11 @@ DEVICES = {
     "vpnc": "avtvpnc",
     "wireguard": "avtwg",
 }
-TYPES = tuple(SETTINGS)
+KINDS = tuple(SETTINGS)
+"""The types, and what else is the work of a driver of its own."""
+
+TYPE_OF = {"libreswan": "ipsec"}
+"""The type of a kind that is not called as its type."""
 
 
 def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the launch, or of its settings
@@ -204,7 +215,7 @@ def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the
     settings = replace(settings, **theirs)
     port, protocol = PORTS[kind]
     made = Launch(
-        spec=TunnelSpec("office", kind, settings, DEVICES[kind], connect_timeout=TIMEOUT),
+        spec=TunnelSpec("office", TYPE_OF.get(kind, kind), settings, DEVICES[kind], connect_timeout=TIMEOUT),
         uplink=UPLINK,
         endpoints=(PinnedEndpoint(GATEWAY, port, protocol, next((end.host for end in settings.endpoints), "")),),
         directory="/run/autovpn/t",
@@ -212,7 +223,7 @@ def launch(kind: str, **changes: Any) -> Launch:  # noqa: ANN401 - fields of the
         notifier=("/usr/bin/python3", "-I", "/opt/auto vpn/100%/notify.py"),
         files={path: Secret(text.encode()) for path, text in FILES.items()},
         password=Secret(PASSWORD.encode() + b"\n")
-        if kind in {"command", "ipsec", "openconnect", "openvpn", "pptp", "vpnc"}
+        if kind in {"command", "ipsec", "libreswan", "openconnect", "openvpn", "pptp", "vpnc"}
         else None,
     )
     return replace(made, **own)
@@ -260,6 +271,8 @@ def _ipsec_event(row: dict[str, Any]) -> DriverEvent | None:
             return ViciAnswer(name, words)
         case {"refused": device, "unsupported": unsupported}:
             return DeviceRefused(device, unsupported, row.get("words", "Unknown device type"))
+        case {"created": device}:
+            return DeviceCreated(device)
         case {"appeared": device}:
             return LinkAppeared(device, 9)
         case {"vanished": device}:

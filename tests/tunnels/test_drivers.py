@@ -17,7 +17,7 @@ from autovpn.core.driving import Ran, Recovered, Report
 from autovpn.core.secret import Secret
 from autovpn.core.tunnel import Facts, PinnedEndpoint
 from autovpn.tunnels.drivers import DRIVERS
-from tests.tunnels.playing import DEVICES, SECRETS, TYPES, UPLINK, Play, launch, news_in, recovered, transcript
+from tests.tunnels.playing import DEVICES, KINDS, SECRETS, TYPE_OF, UPLINK, Play, launch, news_in, recovered, transcript
 
 LINES = [
     "debug1: ssh_tun_confirm: tunnel forward established, id=0",
@@ -88,6 +88,7 @@ VALUES = st.sampled_from(
 )
 
 LOGINS = ["", "Password:***\nUser input required in non-interactive mode\n", "Login failed.\n"]
+TRAFFIC = '006 #2: "autovpn-office"[1] 192.0.2.1, type=ESP\n'
 COOKIES = st.sampled_from([b"", b"COOKIE='webvpn=wonder land'\nFINGERPRINT='pin-sha256:x='\n"]).map(Secret)
 
 TOLD_BY_TINC = st.fixed_dictionaries(
@@ -109,7 +110,11 @@ STRATEGIES: dict[type[object], st.SearchStrategy[driving.DriverEvent]] = {
     driving.Received: st.builds(driving.Received, channels, st.sampled_from([*ANSWERS, *OPENVPN])),
     driving.Closed: st.builds(driving.Closed, channels),
     driving.Ran: st.builds(
-        Ran, st.sampled_from(["check", "login"]), st.sampled_from([0, 255, None]), st.sampled_from(LOGINS), COOKIES
+        Ran,
+        st.sampled_from(["check", "login", "traffic"]),
+        st.sampled_from([0, 255, None]),
+        st.sampled_from([*LOGINS, TRAFFIC]),
+        COOKIES,
     ),
     driving.Dialled: st.builds(driving.Dialled, names, st.sampled_from(driving.DialOutcome), st.sampled_from(LINES)),
     driving.Notified: st.builds(driving.Notified, st.sampled_from([{"READY": "1"}, {"STATUS": "half way"}, {}])),
@@ -157,6 +162,7 @@ SIGNS = {
     "zebedee": lambda event: isinstance(event, driving.Line | driving.Dialled),
     "command": lambda event: isinstance(event, Ran | driving.LinkAppeared),
     "ipsec": lambda event: isinstance(event, driving.ViciAnswer | Report | driving.LinkAppeared | driving.Tick),
+    "libreswan": lambda event: isinstance(event, Ran),
     "openconnect": lambda event: isinstance(event, Report) and event.values.get("reason") in {"connect", "reconnect"},
     "openssh": lambda event: isinstance(event, driving.Line | Ran),
     "openvpn": lambda event: isinstance(event, driving.Received),
@@ -169,10 +175,10 @@ SIGNS = {
 
 def test_every_driver_and_every_event_that_there_is_is_tried() -> None:
     assert set(STRATEGIES) == set(get_args(driving.DriverEvent))
-    assert set(DRIVERS) == set(TYPES)
+    assert set(DRIVERS) == {TYPE_OF.get(kind, kind) for kind in KINDS}
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 @given(found=beginnings, played=steps)
 def test_whatever_happens_a_driver_is_ready_by_its_own_sign_alone_and_says_no_more_after_its_end(
     kind: str, found: Recovered | None, played: Played
@@ -196,7 +202,7 @@ def test_whatever_happens_a_driver_is_ready_by_its_own_sign_alone_and_says_no_mo
 
 def test_the_secrets_of_the_test_above_do_go_to_the_programs() -> None:
     given_away = b""
-    for kind in TYPES:
+    for kind in KINDS:
         play = begun(kind, None)
         play.feed(driving.DeviceRefused(DEVICES[kind], unsupported=True, words=""), driving.Opened("uapi"))
         for action in play.actions:
@@ -223,7 +229,7 @@ def test_a_hostile_report_leads_to_clean_facts_or_to_a_failure(values: dict[str,
 
 
 @pytest.mark.parametrize("name", ["openssh-ready", "openssh-silent-later", "vpnc-ready", "vpnc-server-stopped"])
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_transcript_of_another_program_is_survived(kind: str, name: str) -> None:
     play = begun(kind, None)
     play.feed(*transcript(name))

@@ -1,0 +1,201 @@
+"""What libreswan's pluto is told: its command line, the connection, and the secrets.
+
+The words are those of ipsec.conf(5), ipsec.secrets(5), ipsec_pluto(8) and ipsec_auto(8).
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from shlex import join
+from typing import TYPE_CHECKING, Final
+
+from autovpn.core.actions import Run
+from autovpn.core.secret import Secret
+from autovpn.core.settings import IpsecAuth, LibreswanSettings
+from autovpn.tunnels.attempt import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from autovpn.core.driving import Launch
+
+CONNECTION: Final = "ipsec.conf"
+SECRETS: Final = "ipsec.secrets"
+SOCKET: Final = "pluto.ctl"
+
+DEAD_PEER_AFTER: Final = 10
+"""Seconds of silence before the server is asked whether it still lives."""
+
+PATIENCE: Final = 13
+"""Seconds until a message without an answer is given up; pluto's own 60 would be longer than an attempt."""
+
+FAREWELL: Final = 2.0
+"""Seconds that pluto has to take leave of the server; it has long answered unless it hangs."""
+
+_GROUP = re.compile(r"-(?:modp|ecp|dh|curve|x25519)")
+
+
+def connection_name(launch: Launch) -> str:
+    """Return the name of our connection."""
+    return f"autovpn-{launch.spec.name}"
+
+
+def settings_of(launch: Launch) -> LibreswanSettings:
+    """Return the settings of the type."""
+    if not isinstance(launch.spec.settings, LibreswanSettings):
+        raise TypeError(f"tunnel {launch.spec.name} is not libreswan's")
+    return launch.spec.settings
+
+
+def interface_number(launch: Launch) -> int:
+    """Return the number in the device's name, which for libreswan is also what ties it to its policies."""
+    return int(launch.spec.device.removeprefix("ipsec"))
+
+
+def database(launch: Launch) -> Run:
+    """Return what makes the empty database without which pluto does not start."""
+    argv = ("certutil", "-N", "-d", f"sql:{launch.directory}", "--empty-password")
+    return Run("database", argv, ENVIRONMENT)
+
+
+def command(launch: Launch) -> tuple[str, ...]:
+    """Return what starts a pluto of our own in the foreground, which keeps all of its files in the tunnel's folder."""
+    folder = launch.directory
+    return (
+        settings_of(launch).ipsec,
+        "pluto",
+        "--nofork",
+        "--stderrlog",
+        "--no-dnssec",
+        *("--config", f"{folder}/{CONNECTION}"),
+        *("--secretsfile", f"{folder}/{SECRETS}"),
+        *("--rundir", folder),
+        *("--ipsecdir", folder),
+        *("--nssdir", folder),
+        *("--dumpdir", folder),
+    )
+
+
+def add(launch: Launch) -> Run:
+    """Return what has pluto read the connection."""
+    return _auto(launch, "add", ("--config", f"{launch.directory}/{CONNECTION}"))
+
+
+def up(launch: Launch) -> Run:
+    """Return what brings the connection up; its exit status says nothing, and it takes as long as that takes."""
+    return _auto(launch, "up", deadline=launch.spec.connect_timeout)
+
+
+def traffic(launch: Launch) -> Run:
+    """Return what lists the connections that do pass packets."""
+    argv = (settings_of(launch).ipsec, "whack", "--ctlsocket", f"{launch.directory}/{SOCKET}", "--trafficstatus")
+    return Run("traffic", argv, ENVIRONMENT)
+
+
+def leave(launch: Launch) -> tuple[Run, ...]:
+    """Return what ends the connection, which pluto would revive for ever, and tells the server."""
+    return _auto(launch, "down", deadline=FAREWELL), _auto(launch, "delete", deadline=FAREWELL)
+
+
+def _auto(launch: Launch, what: str, more: tuple[str, ...] = (), deadline: float = 5.0) -> Run:
+    socket = ("--ctlsocket", f"{launch.directory}/{SOCKET}")
+    argv = (settings_of(launch).ipsec, "auto", *socket, *more, f"--{what}", connection_name(launch))
+    return Run(what, argv, ENVIRONMENT, deadline=deadline)
+
+
+def connection(launch: Launch, *, encap: bool) -> Secret:
+    """Return the ipsec.conf: this connection and nothing of the machine's."""
+    lines = [f"conn {connection_name(launch)}", *(f"  {line}" for line in _lines(launch, encap=encap))]
+    return Secret("\n".join(("config setup", "  logtime=no", "  ikev1-policy=accept", *lines, "")).encode())
+
+
+def secrets(launch: Launch) -> Secret:
+    """Return the ipsec.secrets, in hexadecimal: a text in quotes can't have quotes in it."""
+    settings = settings_of(launch)
+    shared = launch.files[settings.psk] if settings.psk else launch.password
+    lines = [b": PSK 0x" + _hex(shared)] if shared else []
+    if settings.auth is IpsecAuth.XAUTH and launch.password:
+        lines.append(f"@{settings.user} : XAUTH 0x".encode() + _hex(launch.password))
+    return Secret(b"\n".join((*lines, b"")))
+
+
+def _hex(secret: Secret) -> bytes:
+    return secret.reveal().removesuffix(b"\n").removesuffix(b"\r").hex().encode()
+
+
+def _lines(launch: Launch, *, encap: bool) -> Iterator[str]:
+    """Yield the settings of the connection, as words of ipsec.conf(5)."""
+    settings = settings_of(launch)
+    yield f"left={_own_address(launch)}"
+    yield f"right={launch.endpoints[0].address}"
+    yield "authby=secret"
+    yield f"ikev2={'insist' if settings.version == 2 else 'never'}"  # noqa: PLR2004 (of IKE)
+    yield f"type={settings.mode}"
+    yield f"phase2={settings.protocol}"
+    yield f'leftupdown="{join(launch.notifier)}"'
+    yield "keyingtries=1"
+    yield f"retransmit-timeout={max(1, min(PATIENCE, int(launch.spec.connect_timeout) - 1))}s"
+    yield f"dpddelay={DEAD_PEER_AFTER}"
+    if settings.version == 1:  # IKEv2 gives up as it does with any other message
+        yield f"dpdtimeout={3 * DEAD_PEER_AFTER}"
+    yield "dpdaction=clear"
+    if settings.protocol == "esp":
+        yield f"encapsulation={'yes' if encap else 'auto'}"
+    if settings.aggressive:
+        yield "aggressive=yes"
+    yield from _identities(settings)
+    yield from _proposals(settings)
+    if settings.mode == "tunnel":
+        yield f"ipsec-interface={interface_number(launch)}"
+        yield from _networks(launch, settings)
+
+
+def _own_address(launch: Launch) -> str:
+    """Return the uplink's address towards the server; where there are several, pluto asks the kernel which it is."""
+    version = launch.endpoints[0].address.version
+    own = [one for one in launch.uplink.addresses if one.version == version and not one.is_link_local]
+    return str(own[0]) if len(own) == 1 else "%defaultroute"
+
+
+def _identities(settings: LibreswanSettings) -> Iterator[str]:
+    for side, name in (("left", settings.local_id), ("right", settings.remote_id)):
+        if name:
+            yield f'{side}id="{_identity(name)}"'
+    if settings.auth is IpsecAuth.XAUTH:
+        yield "leftxauthclient=yes"
+        yield f"leftusername={settings.user}"
+
+
+def _identity(name: str) -> str:
+    """Return an identity in libreswan's words, which would look up a name that has no @ before it."""
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name if "@" in name or "=" in name else f"@{name}"
+
+
+def _proposals(settings: LibreswanSettings) -> Iterator[str]:
+    """Yield the proposals. Without a group in them there is no forward secrecy of its own, as with other clients."""
+    if settings.ike_proposals:
+        yield f"ike={','.join(settings.ike_proposals)}"
+    if settings.proposals:
+        yield f"phase2alg={','.join(settings.proposals)}"
+    yield f"pfs={'yes' if any(map(_GROUP.search, settings.proposals)) else 'no'}"
+
+
+def _networks(launch: Launch, settings: LibreswanSettings) -> Iterator[str]:
+    """Yield what is on either side; with an address of the server's, it says what of everything that is."""
+    remote = settings.remote
+    everything = "::/0" if remote and remote.version == 6 else "0.0.0.0/0"  # noqa: PLR2004
+    yield f"rightsubnet={remote or everything}"
+    if launch.spec.local:
+        yield f"leftsubnet={launch.spec.local[0]}"
+    if settings.virtual_address:
+        yield "leftmodecfgclient=yes"
+        if settings.version == 1:
+            yield "modecfgpull=yes"
+            return
+        yield f"leftsubnet={everything}"
+    if settings.version == 2:  # noqa: PLR2004
+        yield "narrowing=yes"

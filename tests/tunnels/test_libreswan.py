@@ -1,0 +1,351 @@
+"""The driver of libreswan, from what real runs of pluto said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
+
+import pytest
+
+from autovpn import notify
+from autovpn.core.actions import CreateDevice, Failed, LookAgainAt, Ready, Run, SetUp, Spawn, Write
+from autovpn.core.driving import (
+    DeviceCreated,
+    DeviceRefused,
+    Exited,
+    Line,
+    LinkVanished,
+    Ran,
+    Report,
+    Tick,
+    UplinkChanged,
+)
+from autovpn.core.settings import IpsecAuth
+from autovpn.core.tunnel import FailureClass, PinnedEndpoint
+from autovpn.tunnels import pluto
+from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, UPLINK, Play, launch, only, recovered, transcript
+
+DEVICE = DEVICES["libreswan"]
+LISTED = Ran("traffic", 0, '006 #2: "autovpn-office"[1] 192.0.2.1, type=ESP, add_time=1, inBytes=0, outBytes=0\n')
+NOT_LISTED = Ran("traffic", 0, '006 #3: "autovpn-office-2", type=ESP, add_time=1, inBytes=0, outBytes=0\n')
+TOLD = {
+    "PLUTO_VERB": "up-client",
+    "PLUTO_MY_SOURCEIP": "10.96.0.1",
+    "PLUTO_PEER_CLIENT": "10.20.0.0/24",
+    "PLUTO_PEER_DNS_INFO": "10.20.0.53 10.20.0.54",
+    "PLUTO_PEER_DOMAIN_INFO": "office.example",
+}
+
+
+def begun(**changes: Any) -> Play:  # noqa: ANN401 - fields of the launch or of its settings
+    """Return a connection that pluto is bringing up."""
+    play = Play(launch("libreswan", **changes)).start()
+    if play.launch.spec.settings.mode == "tunnel":  # type: ignore[union-attr]
+        play.feed(DeviceCreated(DEVICE))
+    play.feed(Ran("database", 0), Line('loading secrets from "/run/autovpn/t/ipsec.secrets"'), Ran("add", 0))
+    assert only(Run, play.actions[-1:]).name == "up"
+    return play
+
+
+def up(**changes: Any) -> Play:  # noqa: ANN401 - as above
+    """Return a tunnel that is up."""
+    play = begun(**changes)
+    play.feed(Report(TOLD), Ran("up", 0), LISTED)
+    assert [type(news) for news in play.news] == [Ready]
+    return play
+
+
+def written(play: Play) -> dict[str, str]:
+    """Return the files in the tunnel's folder."""
+    return {one.name: one.content.reveal().decode() for one in play.actions if isinstance(one, Write)}
+
+
+def conn(**changes: Any) -> list[str]:  # noqa: ANN401 - as above
+    """Return the lines about the connection."""
+    return written(begun(**changes))["ipsec.conf"].split()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("wrong-key", FailureClass.AUTH, "IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED"),
+        ("wrong-xauth-password", FailureClass.AUTH, "Received Cisco XAUTH status: FAIL"),
+        ("wrong-group-secret", FailureClass.AUTH, "malformed payload in packet; is the shared key right?"),
+        ("no-proposal", FailureClass.LOCAL, "containing NO_PROPOSAL_CHOSEN notification"),
+        ("no-networks", FailureClass.LOCAL, "IKE_AUTH response rejected Child SA with TS_UNACCEPTABLE"),
+        ("no-esp", FailureClass.LOCAL, "Function not implemented (errno 38)"),
+        ("no-device", FailureClass.LOCAL, "ipsec-interface=77 not supported. xfrmi is not supported"),
+        ("silent", FailureClass.UNREACHABLE, "No response (or no acceptable response) to our first IKEv2 message"),
+    ],
+)
+def test_a_failure_is_told_in_words_of_libreswan_whatever_it_ends_with(
+    name: str, kind: FailureClass, words: str
+) -> None:
+    by_device = name in ("no-esp", "no-device")
+    play = Play(launch("libreswan", mode="tunnel" if by_device else "transport"))
+    play.launch = replace(play.launch, spec=replace(play.launch.spec, device="ipsec77"))
+    play.start().feed(*transcript(f"libreswan-{name}"))
+    (failed,) = play.news
+    assert isinstance(failed, Failed)
+    assert failed.kind is kind
+    assert words in failed.words
+
+
+def test_a_device_comes_first_then_a_pluto_of_its_own_and_then_the_connection() -> None:
+    play = Play(launch("libreswan")).start()
+    assert play.actions == [CreateDevice("xfrm", DEVICE, 7), LookAgainAt(START + TIMEOUT)]
+    setting, *_ = play.feed(DeviceCreated(DEVICE))
+    assert setting == SetUp(DEVICE)
+    spawn = only(Spawn, play.feed(Ran("database", 0)))
+    assert spawn.argv[:3] == ("ipsec", "pluto", "--nofork")
+    add = only(Run, play.feed(Line('loading secrets from "/run/autovpn/t/ipsec.secrets"')))
+    assert add.argv[:2] == ("ipsec", "auto")
+    assert add.argv[-2:] == ("--add", "autovpn-office")
+    assert only(Run, play.feed(Ran("add", 0))).argv[-2:] == ("--up", "autovpn-office")
+    assert only(Run, play.feed(Ran("up", 0))).argv[-1] == "--trafficstatus"
+
+
+def test_it_is_ready_with_what_the_updown_script_was_told_once_packets_pass() -> None:
+    play = begun()
+    play.feed(Report(TOLD), Ran("up", 0))
+    assert play.news == []
+    ready, later = play.feed(LISTED)
+    assert isinstance(ready, Ready)
+    assert ready.facts.device == DEVICE
+    assert ready.facts.addresses == (IPv4Interface("10.96.0.1/32"),)
+    assert ready.facts.prefixes == (IPv4Network("10.20.0.0/24"),)
+    assert ready.facts.dns == ("10.20.0.53", "10.20.0.54")
+    assert ready.facts.search == ("office.example",)
+    assert ready.facts.form == "ESP"
+    assert later == LookAgainAt(START + 10.0)
+
+
+@pytest.mark.parametrize("status", [0, 36, None])
+def test_what_up_ends_with_means_nothing(status: int | None) -> None:
+    for listed, kind in ((LISTED, Ready), (NOT_LISTED, Failed)):
+        play = begun()
+        play.feed(Ran("up", status), listed)
+        assert [type(news) for news in play.news] == [kind]
+
+
+def test_facts_are_checked() -> None:
+    play = begun()
+    hostile = {**TOLD, "PLUTO_PEER_CLIENT": "0.0.0.0/0", "PLUTO_MY_SOURCEIP": "127.0.0.1", "PLUTO_PEER_DNS_INFO": "x"}
+    play.feed(Report(hostile), Ran("up", 0), LISTED)
+    (ready,) = play.news
+    assert isinstance(ready, Ready)
+    assert (ready.facts.prefixes, ready.facts.addresses, ready.facts.dns) == ((), (), ())
+    assert len(ready.facts.refused) == 2
+
+
+def test_all_that_the_facts_need_passes_the_notifier() -> None:
+    assert all(notify.is_known(name.encode()) for name in [*TOLD, "PLUTO_PEER_BANNER"])
+
+
+# -- what pluto is told
+
+
+def test_the_connection_is_that_of_the_profile() -> None:
+    lines = conn()
+    assert {"authby=secret", "ikev2=never", "leftxauthclient=yes", "leftusername=alice", "modecfgpull=yes"} < set(lines)
+    assert {"left=%defaultroute", "right=192.0.2.1", 'rightid="@vpn.office.example"', "rightsubnet=0.0.0.0/0"} < set(
+        lines
+    )
+    assert {"ipsec-interface=7", "keyingtries=1", "dpdaction=clear", "dpdtimeout=30", "pfs=no"} < set(lines)
+
+
+def test_ikev2_asks_for_an_address_and_takes_less_than_everything() -> None:
+    lines = conn(version=2, auth=IpsecAuth.PSK, local_id="me@office.example", remote_id="192.0.2.1")
+    assert {"ikev2=insist", "leftmodecfgclient=yes", "narrowing=yes", "leftsubnet=0.0.0.0/0"} < set(lines)
+    assert {'leftid="me@office.example"', 'rightid="192.0.2.1"'} < set(lines)
+    assert not any(line.startswith("dpdtimeout") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"mode": "transport", "virtual_address": False}, {"type=transport"}),
+        ({"protocol": "ah"}, {"phase2=ah"}),
+        ({"encap": True}, {"encapsulation=yes"}),
+        ({"aggressive": True}, {"aggressive=yes"}),
+        ({"fruitless": 1}, {"encapsulation=yes"}),
+        ({"fruitless": 2}, {"encapsulation=auto"}),
+        ({"remote": IPv6Network("fd00:20::/64"), "version": 2}, {"rightsubnet=fd00:20::/64", "leftsubnet=::/0"}),
+        (
+            {
+                "ike_proposals": ("aes256-sha256-modp2048", "aes128-sha1-ecp256"),
+                "proposals": ("aes256-sha256-modp2048",),
+            },
+            {"ike=aes256-sha256-modp2048,aes128-sha1-ecp256", "phase2alg=aes256-sha256-modp2048", "pfs=yes"},
+        ),
+        (
+            {"uplink": replace(UPLINK, addresses=(IPv4Address("192.0.2.10"), IPv6Address("fe80::1")))},
+            {"left=192.0.2.10"},
+        ),
+    ],
+)
+def test_what_the_profile_says_is_said_to_pluto(changes: dict[str, Any], expected: set[str]) -> None:
+    assert expected < set(conn(**changes))
+
+
+def test_networks_are_joined_without_an_address() -> None:
+    made = launch("libreswan", version=2, auth=IpsecAuth.PSK, virtual_address=False, remote=IPv4Network("10.2.0.0/24"))
+    made = replace(made, spec=replace(made.spec, local=(IPv4Network("10.1.0.0/24"),)))
+    lines = pluto.connection(made, encap=False).reveal().decode().split()
+    assert {"leftsubnet=10.1.0.0/24", "rightsubnet=10.2.0.0/24"} < set(lines)
+    assert "leftmodecfgclient=yes" not in lines
+
+
+def test_secrets_go_into_a_file_alone_and_no_character_of_them_can_end_them() -> None:
+    play = begun()
+    assert written(play)["ipsec.secrets"] == (
+        f": PSK 0x{b'group secret'.hex()}\n@alice : XAUTH 0x{PASSWORD.encode().hex()}\n"
+    )
+    assert PASSWORD.encode().hex() not in repr(play.actions)
+
+
+def test_a_password_may_be_the_shared_key() -> None:
+    secrets = written(begun(version=2, auth=IpsecAuth.PSK, psk=None))["ipsec.secrets"]
+    assert secrets == f": PSK 0x{PASSWORD.encode().hex()}\n"
+
+
+# -- what can go wrong
+
+
+def test_a_kernel_without_the_device_is_named() -> None:
+    play = Play(launch("libreswan")).start()
+    play.feed(DeviceRefused(DEVICE, unsupported=True, words="Unknown device type"))
+    words = "Unknown device type; libreswan needs a device of kind xfrm"
+    assert play.news == [Failed(FailureClass.LOCAL, words)]
+
+
+@pytest.mark.parametrize("name", ["database", "add"])
+def test_what_pluto_can_not_begin_with_is_told(name: str) -> None:
+    play = Play(launch("libreswan", mode="transport")).start()
+    play.feed(Ran(name, 36, '"autovpn-office": failed to add connection: no\n'))
+    assert play.news == [Failed(FailureClass.LOCAL, "failed to add connection: no")]
+
+
+def test_an_ipsec_of_somebody_elses_is_told_in_its_own_words() -> None:
+    play = Play(launch("libreswan", mode="transport")).start()
+    play.feed(Ran("database", 0), Line("ipsec: unknown command `pluto'"), Exited(2))
+    assert play.news == [Failed(FailureClass.LOCAL, "ipsec: unknown command `pluto'")]
+
+
+def test_a_file_that_could_not_be_read_and_a_name_without_address_are_told() -> None:
+    for changes, kind in (({"files": {}}, FailureClass.LOCAL), ({"endpoints": ()}, FailureClass.NAME)):
+        made = launch("libreswan", **changes)
+        play = Play(replace(made, spec=replace(made.spec, files=("/etc/ipsec/group.psk",)))).start()
+        (failed,) = play.news
+        assert isinstance(failed, Failed)
+        assert failed.kind is kind
+
+
+def test_a_server_that_says_nothing_is_unreachable_when_the_time_is_up() -> None:
+    play = begun()
+    assert play.feed(Tick()) == (LookAgainAt(START + TIMEOUT),)
+    play.now += TIMEOUT
+    play.feed(Tick())
+    assert play.news == [Failed(FailureClass.UNREACHABLE, f"no tunnel to vpn.example within {TIMEOUT:g} s")]
+
+
+# -- while it is up
+
+
+def test_a_tunnel_is_looked_at_from_time_to_time() -> None:
+    play = up()
+    assert only(Run, play.feed(Tick())).name == "traffic"
+    assert play.feed(LISTED) == (LookAgainAt(START + 10.0),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(NOT_LISTED, "has ended the tunnel"), (Ran("traffic", 33), "not answer")]
+)
+def test_an_end_that_the_script_is_told_of_is_a_loss_once_no_packets_pass(answer: Ran, words: str) -> None:
+    play = up()
+    assert only(Run, play.feed(Report({"PLUTO_VERB": "down-client"}))).name == "traffic"
+    play.feed(answer)
+    failed = play.news[-1]
+    assert isinstance(failed, Failed)
+    assert failed.kind is FailureClass.LOST
+    assert words in failed.words
+
+
+def test_keys_that_are_renewed_are_no_loss() -> None:
+    play = up()
+    play.feed(Report({"PLUTO_VERB": "down-client"}), LISTED)
+    assert len(play.news) == 1
+
+
+def test_a_pluto_that_ends_and_a_device_that_vanishes_are_losses() -> None:
+    for event in (Exited(-9), LinkVanished(DEVICE)):
+        play = up()
+        play.feed(event)
+        play.now += 1.0
+        play.feed(Tick())
+        assert isinstance(play.news[-1], Failed)
+        assert play.news[-1].kind is FailureClass.LOST
+
+
+def test_other_addresses_of_the_uplink_are_a_loss() -> None:
+    here = replace(UPLINK, addresses=(IPv4Address("192.0.2.10"),))
+    play = up(uplink=here)
+    assert play.feed(UplinkChanged(here, play.launch.endpoints)) == ()
+    assert play.feed(UplinkChanged(replace(here, addresses=()), play.launch.endpoints)) == ()
+    play.feed(UplinkChanged(replace(here, addresses=(IPv4Address("192.0.2.77"),)), play.launch.endpoints))
+    words = "the uplink has other addresses, and libreswan keeps its own"
+    assert play.news[1:] == [Failed(FailureClass.LOST, words)]
+
+
+# -- over the end of the daemon
+
+
+def test_a_tunnel_that_passes_packets_is_adopted_as_it_is() -> None:
+    found = recovered("libreswan")
+    play = Play(launch("libreswan")).adopt(found)
+    assert only(Run, play.actions[:1]).name == "traffic"
+    play.feed(LISTED)
+    assert found.facts
+    assert play.news == [Ready(found.facts)]
+
+
+def test_one_that_does_not_is_lost() -> None:
+    for found, events in (
+        (recovered("libreswan"), (NOT_LISTED,)),
+        (recovered("libreswan", pid=None), ()),
+        (replace(recovered("libreswan"), facts=None), ()),
+    ):
+        play = Play(launch("libreswan")).adopt(found)
+        play.feed(*events)
+        (failed,) = play.news
+        assert isinstance(failed, Failed)
+        assert failed.kind is FailureClass.LOST
+
+
+def test_at_the_end_the_connection_is_taken_down_and_deleted_lest_it_begins_anew() -> None:
+    ending = Play(launch("libreswan")).driver.farewell(launch("libreswan"))
+    assert [only(Run, [one]).argv[-2:] for one in ending] == [
+        ("--down", "autovpn-office"),
+        ("--delete", "autovpn-office"),
+    ]
+
+
+def test_the_form_is_told() -> None:
+    for changes, form in (
+        ({"encap": True}, "ESP in UDP: as configured"),
+        ({"fruitless": 1}, "ESP in UDP: the plain form came up and passed nothing"),
+        ({"protocol": "ah", "mode": "transport"}, "AH in transport mode"),
+    ):
+        (ready,) = up(**changes).news
+        assert isinstance(ready, Ready)
+        assert ready.facts.form == form
+
+
+def test_a_server_by_ipv6_costs_more_of_each_packet() -> None:
+    endpoint = PinnedEndpoint(IPv6Address("2001:db8::1"), 500, "udp")
+    (ready,) = up(endpoints=(endpoint,)).news
+    (plain,) = up().news
+    assert isinstance(ready, Ready)
+    assert isinstance(plain, Ready)
+    assert ready.facts.overhead == plain.facts.overhead + 20
