@@ -232,7 +232,8 @@ def _child(launch: Launch, settings: IpsecSettings, if_id: int | None) -> ViciMe
         "dpd_action": "clear",
         **_list("remote_ts", () if is_transport else wanted),
         **_list("local_ts", tuple(map(str, launch.spec.local))),
-        **_list(f"{settings.protocol}_proposals", settings.proposals),
+        # Without any proposal strongSwan takes ESP, also where AH is meant; for "default" it takes what is usual.
+        **_list(f"{settings.protocol}_proposals", settings.proposals or ("default",)),
         **tied,
     }
 

@@ -339,6 +339,14 @@ def test_networks_proposals_and_what_is_behind_us_are_told() -> None:
     assert child["esp_proposals"] == ("aes256-sha256",)
 
 
+@pytest.mark.parametrize("protocol", ["esp", "ah"])
+def test_the_protocol_is_asked_for_also_where_no_algorithms_are_named(protocol: str) -> None:
+    play = Play(launch("ipsec", protocol=protocol)).start()
+    play.feed(DeviceCreated(DEVICE), Opened("vici"), ViciAnswer("ike"), ViciAnswer("xauth"))
+    child = calls(play)["load-conn"]["autovpn-office"]["children"]["autovpn-office"]
+    assert {key: value for key, value in child.items() if "proposals" in key} == {f"{protocol}_proposals": ("default",)}
+
+
 @pytest.mark.parametrize("aggressive", [True, False])
 def test_a_digest_of_the_key_is_shown_to_others_only_where_the_profile_says_so(aggressive: bool) -> None:
     made = launch("ipsec", auth=IpsecAuth.XAUTH, version=1, aggressive=aggressive)
