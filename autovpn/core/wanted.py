@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import ip_address
 
 from autovpn.core.decide import Activation, Decision
 from autovpn.core.dnschoice import DnsWish
@@ -17,7 +17,7 @@ from autovpn.core.driving import Uplink
 from autovpn.core.escape import show_ssid
 from autovpn.core.hookenv import HookContext
 from autovpn.core.profile import Event, Policy, Profile
-from autovpn.core.routing import tunnel_mtu
+from autovpn.core.routing import FAMILIES, tunnel_mtu
 from autovpn.core.snapshot import Link, Snapshot
 from autovpn.core.steps import (
     AddressValue,

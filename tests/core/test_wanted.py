@@ -163,6 +163,16 @@ def test_routes_are_what_was_asked_for_and_what_was_pushed_each_once() -> None:
     assert value.on_link == (ip_network("192.0.2.0/24"),)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_tunnel_without_an_address_carries_the_families_of_the_networks_behind_us(version: int) -> None:
+    local = (ip_network({4: "192.168.7.0/24", 6: "2001:db8:7::/64"}[version]),)
+    rules = policy(replace(CAMPUS, tunnels=(replace(ssh("campus-tunnel"), local=local),)))
+    value = wanted(in_phase(TunnelPhase.UP, replace(FACTS, addresses=()), rules), rules)["routes"].value
+
+    assert isinstance(value, RoutesValue)
+    assert (value.has_ipv4, value.has_ipv6) == (version == 4, version == 6)
+
+
 @pytest.mark.parametrize(
     ("dns", "pushed", "servers"),
     [

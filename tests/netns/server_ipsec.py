@@ -40,6 +40,14 @@ connections {
         remote { auth = psk
                  id = laptop.office.example }
         children { office { local_ts = %(office)s } } }
+  site { version = 2
+         local_addrs = %(gateway)s
+         local { auth = psk
+                 id = vpn.office.example }
+         remote { auth = psk
+                  id = site.office.example }
+         children { office { local_ts = %(office)s
+                             remote_ts = 10.30.0.0/24 } } }
   cert { version = 2
          local_addrs = %(gateway)s
          pools = cafe
@@ -70,6 +78,7 @@ connections {
 pools { cafe { addrs = 10.96.0.0/24
                dns = 10.20.0.53, 10.20.0.54 } }
 secrets { ike-psk { id-1 = laptop.office.example
+                    id-2 = site.office.example
                     secret = "shared by both" }
           ike-any { id-2 = %(laptop)s
                     secret = "shared by both" }

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.netns.server_ipsec import Ipsec
 from tests.netns.server_tinc import Tinc
 from tests.netns.servers import OFFICE_NETWORK, Server, Wireguard
 from tests.netns.test_main_job import moments, office_profile
-from tests.netns.world import OFFICE, wait_until
+from tests.netns.world import GATEWAY, OFFICE, wait_until
 
 if TYPE_CHECKING:
     from tests.netns.laptop import Laptop
@@ -42,7 +43,18 @@ class JoiningTinc(Tinc):
         self.gateway.batch(f"route add {LAN} dev {self.device}")
 
 
-SERVERS = [pytest.param(kind, id=kind.label) for kind in (JoiningWireguard, JoiningTinc)]
+class JoiningIpsec(Ipsec):
+    """One that has its end of the tunnel between the two networks, where neither is given an address."""
+
+    def tunnel_toml(self, name: str) -> str:
+        return (
+            f'[tunnel.{name}]\ntype = "ipsec"\nserver = "{GATEWAY}"\nauth = "psk"\n'
+            f'local_id = "site.office.example"\nremote_id = "vpn.office.example"\npsk = "{self.folder}/shared.key"\n'
+            f'remote = ["{OFFICE_NETWORK}"]\n'
+        )
+
+
+SERVERS = [pytest.param(kind, id=kind.label) for kind in (JoiningWireguard, JoiningTinc, JoiningIpsec)]
 
 
 def host_behind(laptop: Laptop) -> Namespace:
