@@ -162,9 +162,11 @@ def health_row(health: Dict, *, is_up: bool) -> Row:
         words.append("no sign of life so far")
     if health["failed"]:
         words.append(f"{health['failed']} of {health['fail_after']} checks failed: {health['fault']}")
+    elif health["fault"]:
+        words.append(f"{'' if health['watched'] else 'not watched any more, '}{health['fault']}")
     if health["next_in"] is not None:
         words.append(f"next look in {spoken(health['next_in'])}")
-    tone = Tone.FAINT if not is_up else Tone.WARN if health["failed"] else Tone.PLAIN
+    tone = Tone.FAINT if not is_up else Tone.WARN if health["fault"] else Tone.PLAIN
     return Row("health", ", ".join(words), tone)
 
 

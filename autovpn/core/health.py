@@ -22,6 +22,9 @@ EAGER: Final = 5.0
 TRIAL_INTERVAL: Final = 3.0
 """Seconds from one question to the next while a form of the tunnel's packets is tried, and for its answer."""
 
+MOST_FAULTS: Final = 3
+"""Faults of our own in looking at one tunnel, after which it is looked at no more."""
+
 STALE: Final = 180.0
 """Seconds after which a WireGuard session is void (Reject-After-Time in the WireGuard paper, section 6.1)."""
 
@@ -40,6 +43,7 @@ class HealthState:
 
     `failed` counts the failed checks since the last sign of life (`last_good`, None before the first), and `fault` is
     what the last one found. `passed_nothing` says that nothing has come out of the tunnel since its device was made.
+    `is_given_up` says that it is not looked at any more, since the looking itself went wrong, as `fault` says.
     """
 
     began: float
@@ -49,6 +53,7 @@ class HealthState:
     failed: int = 0
     fault: str = ""
     passed_nothing: bool = False
+    is_given_up: bool = False
 
 
 def trial_of(facts: Facts) -> Health | None:
@@ -84,6 +89,12 @@ def checked(state: HealthState, health: Health, fault: str, traffic: Traffic | N
     if not fault:
         return _well(state, health, now)
     return replace(state, failed=state.failed + 1, fault=fault, next_look=now + _pause(state, health))
+
+
+def blind(health: Health, error: BaseException, faults: int, now: float) -> HealthState:
+    """Take a fault of our own in looking, the `faults`th of this watch: it is no fault of the tunnel's."""
+    words = f"autovpn's own fault in looking: {type(error).__name__}: {error}"
+    return HealthState(now, now + health.interval, fault=words, is_given_up=faults >= MOST_FAULTS)
 
 
 def death(state: HealthState, health: Health, now: float) -> Failure | None:

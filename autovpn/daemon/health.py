@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from autovpn.core.decide import Decision
-from autovpn.core.health import HealthState, Traffic, begin, checked, death, has_stood_trial, looked, trial_of
+from autovpn.core.health import HealthState, Traffic, begin, blind, checked, death, has_stood_trial, looked, trial_of
 from autovpn.core.profile import Policy
 from autovpn.core.snapshot import Snapshot
 from autovpn.core.supervise import Broke, TunnelEvent
@@ -71,7 +71,7 @@ class Healths:
             self._watches.pop(tunnel).cancel()
             self._states.pop(tunnel.key, None)
         for tunnel in wanted.keys() - self._watches.keys():
-            self._watches[tunnel] = asyncio.get_running_loop().create_task(self._guarded(tunnel))
+            self._begin(tunnel)
 
     def begin_anew(self) -> None:
         """Forget what is known, for time has passed in which nothing could have answered."""
@@ -83,14 +83,26 @@ class Healths:
         """Return how the watched tunnels are."""
         return dict(self._states)
 
-    async def _guarded(self, tunnel: Watched) -> None:
-        """Watch one tunnel; the boundary at which a fault of a check must not end the daemon."""
-        try:
-            await self._follow(tunnel)
-        except Exception:
-            log.exception("health.fault activation=%s tunnel=%s", *tunnel.key)
+    def _begin(self, tunnel: Watched, faults: int = 0) -> None:
+        """Watch one tunnel, after a pause where that has gone wrong before."""
+        pause = tunnel.health.interval if faults else 0.0
+        task = asyncio.get_running_loop().create_task(self._follow(tunnel, pause))
+        self._watches[tunnel] = task
+        task.add_done_callback(lambda ended: self._ended(tunnel, faults, ended))
 
-    async def _follow(self, tunnel: Watched) -> None:
+    def _ended(self, tunnel: Watched, faults: int, task: asyncio.Task[None]) -> None:
+        """Watch on after a fault of ours, which ends neither the daemon nor the tunnel, until there are too many."""
+        error = None if task.cancelled() else task.exception()
+        if error is None or self._watches.get(tunnel) is not task:
+            return
+        log.error("health.fault activation=%s tunnel=%s", *tunnel.key, exc_info=error)
+        state = blind(tunnel.health, error, faults + 1, self._clock())
+        self._states[tunnel.key] = state
+        if not state.is_given_up:
+            self._begin(tunnel, faults + 1)
+
+    async def _follow(self, tunnel: Watched, pause: float) -> None:
+        await asyncio.sleep(pause)
         health = tunnel.health
         state = begin(health, await self._probes.traffic(tunnel), self._clock())
         while (failure := death(state, health, self._clock())) is None:

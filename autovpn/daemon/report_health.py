@@ -14,11 +14,11 @@ def health_report(health: Health | None, state: HealthState | None, now: float) 
         "check": describe_check(health),
         "interval": health.interval,
         "fail_after": health.fail_after,
-        "watched": state is not None,
+        "watched": state is not None and not state.is_given_up,
         "last_good": None if state is None or state.last_good is None else now - state.last_good,
         "failed": state.failed if state else 0,
         "fault": state.fault if state else "",
-        "next_in": max(0.0, state.next_look - now) if state else None,
+        "next_in": max(0.0, state.next_look - now) if state and not state.is_given_up else None,
     }
 
 

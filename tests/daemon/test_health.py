@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from autovpn.core.health import EAGER, FIRST_LOOK
+from autovpn.cli.render_status import health_row
+from autovpn.core.health import EAGER, FIRST_LOOK, MOST_FAULTS
 from autovpn.core.profile import Key, Policy
 from autovpn.core.supervise import STEADY
 from autovpn.core.tunnel import Health, HealthCheck, TunnelPhase, TunnelSpec
@@ -226,13 +227,31 @@ def test_a_tunnel_that_ends_by_itself_is_watched_no_more(tmp_path: Path) -> None
     play(tmp_path, story)
 
 
-def test_a_check_that_breaks_ends_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_check_that_breaks_ends_nothing_else_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story(daemon: Daemon) -> None:
         daemon.probes.raising = ValueError("a fault of ours")
         await up(daemon)
-        await asyncio.sleep(60)
+        await asyncio.sleep(1000)
         assert daemon.phase() is TunnelPhase.UP
-        assert "health.fault" in caplog.text
+        assert caplog.text.count("health.fault") == MOST_FAULTS
+        reply: Any = await daemon.ask("status")
+        health = reply["activations"][0]["tunnels"][0]["health"]
+        assert (health["watched"], health["next_in"]) == (False, None)
+        assert "ValueError: a fault of ours" in health["fault"]
+        assert "not watched any more, autovpn's own fault" in health_row(health, is_up=True).text
+
+    play(tmp_path, story)
+
+
+def test_a_check_that_broke_once_is_made_again_and_finds_a_tunnel_that_is_dead(tmp_path: Path) -> None:
+    async def story(daemon: Daemon) -> None:
+        daemon.probes.raising = ValueError("a fault of ours")
+        await up(daemon)
+        await asyncio.sleep(FIRST_LOOK + 1)
+        (state,) = daemon.loop.healths.view().values()
+        assert ("ours" in state.fault, state.is_given_up) == (True, False)
+        daemon.probes.raising, daemon.probes.fault = None, FAULT
+        await daemon.until(lambda: len(daemon.driver.launches) == 2)
 
     play(tmp_path, story)
 
