@@ -11,7 +11,7 @@ import pytest
 from tests.netns.every_server import SERVERS
 from tests.netns.laptop import Laptop
 from tests.netns.server_command import Command
-from tests.netns.server_ipsec import Ipsec
+from tests.netns.server_ipsec import Ipsec, PowerlessIpsec
 from tests.netns.server_openconnect import Ocserv
 from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
@@ -233,15 +233,18 @@ def test_a_silent_server_is_tried_three_times_and_then_left_for_five_minutes(
     assert moments(laptop) == ["preup", "failup", "postdown"]
 
 
-def test_a_closed_port_is_said_in_the_words_of_ssh(laptop: Laptop) -> None:
-    server = Sshd(laptop.world)
+@pytest.mark.parametrize(
+    ("kind", "said"), [(Sshd, "Connection refused"), (Charon, "receiving packet: Connection refused")]
+)
+def test_a_closed_port_is_said_in_the_words_of_the_program(laptop: Laptop, kind: type[Server], said: str) -> None:
+    server = kind(laptop.world)
     server.stop()
     profile(laptop, first(server))
     laptop.start()
 
-    kind, words = laptop.first_failure("office")
-    assert kind == "unreachable"
-    assert "Connection refused" in words
+    failure, words = laptop.first_failure("office")
+    assert failure == "unreachable"
+    assert said in words
     server.start()
     laptop.ask("up", "office")  # refused at once, the three attempts are over in seconds
     wait_until(lambda: moments(laptop)[-2:] == ["preup", "postup"], "the tunnel and its hooks", 20.0)
@@ -330,8 +333,8 @@ def test_a_preup_hook_whose_failure_is_ignored_is_only_mentioned(laptop: Laptop)
 # -- lost
 
 
-@pytest.mark.timeout(90)  # vpnc needs some 30 seconds to find its gateway dead
-@pytest.mark.parametrize("kind", [Sshd, Charon, Tinc, Openvpn, Ocserv])
+@pytest.mark.timeout(90)  # vpnc and strongSwan need some 30 seconds to find their gateway dead
+@pytest.mark.parametrize("kind", [Sshd, Command, Charon, Tinc, Openvpn, Ocserv, Pptp, PowerlessIpsec])
 def test_a_server_that_dies_is_lost_and_found_again(laptop: Laptop, kind: type[Server]) -> None:
     before = laptop.picture()
     server = kind(laptop.world)
