@@ -9,7 +9,7 @@ COVERAGE := $(BIN)/python -m coverage
 
 # What the demo runs, and what the tests run beside it. scripts/packages knows the names elsewhere than on Debian.
 DEMO_PACKAGES := iproute2 iputils-ping nftables openssh-client openssh-server wireguard-go wireguard-tools
-TEST_PACKAGES := $(DEMO_PACKAGES) charon-systemd dbus libcharon-extauth-plugins libcharon-extra-plugins \
+TEST_PACKAGES := $(DEMO_PACKAGES) charon-systemd dbus libcharon-extauth-plugins libcharon-extra-plugins libnss3-tools \
 	libstrongswan-extra-plugins libstrongswan-standard-plugins netcat-openbsd ocserv openconnect openssl openvpn ppp \
 	pptp-linux strace strongswan-charon strongswan-swanctl tcpdump tinc vpnc
 LAB_PACKAGES := hostapd iw kmod pptpd qemu-system-x86 wpasupplicant xz-utils
@@ -95,6 +95,7 @@ $(VENV)/.tests: pyproject.toml | $(VENV)/bin/python
 
 packages: ## the Debian packages of the tests; elsewhere, what is missing and how to get it
 	@scripts/packages $(TEST_PACKAGES)
+	@scripts/libreswan .cache/libreswan
 
 lab-packages:
 	@scripts/packages $(LAB_PACKAGES)

@@ -33,6 +33,14 @@ PATIENCE: Final = 13
 FAREWELL: Final = 2.0
 """Seconds that pluto has to take leave of the server; it has long answered unless it hangs."""
 
+_LEFT_BEHIND: Final = "".join(
+    f"xfrm policy delete src ::/0 dst ::/0 proto ipv6-icmp type {kind} dir {direction}\n"
+    for kind in (135, 136)
+    for direction in ("in", "out", "fwd")
+)
+"""The policies that let neighbours find each other, in the words of ip-xfrm(8): pluto makes them at its start, and
+leaves it to the scripts of `ipsec.service` to flush all that there is."""
+
 _GROUP = re.compile(r"-(?:modp|ecp|dh|curve|x25519)")
 
 
@@ -94,8 +102,9 @@ def traffic(launch: Launch) -> Run:
 
 
 def leave(launch: Launch) -> tuple[Run, ...]:
-    """Return what ends the connection, which pluto would revive for ever, and tells the server."""
-    return _auto(launch, "down", deadline=FAREWELL), _auto(launch, "delete", deadline=FAREWELL)
+    """Return what ends the connection, which pluto would revive for ever, tells the server, and clears up after it."""
+    clearing = Run("clear", ("ip", "-force", "-batch", "-"), ENVIRONMENT, stdin=Secret(_LEFT_BEHIND.encode()))
+    return _auto(launch, "down", deadline=FAREWELL), _auto(launch, "delete", deadline=FAREWELL), clearing
 
 
 def _auto(launch: Launch, what: str, more: tuple[str, ...] = (), deadline: float = 5.0) -> Run:

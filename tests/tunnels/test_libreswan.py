@@ -324,11 +324,13 @@ def test_one_that_does_not_is_lost() -> None:
 
 
 def test_at_the_end_the_connection_is_taken_down_and_deleted_lest_it_begins_anew() -> None:
-    ending = Play(launch("libreswan")).driver.farewell(launch("libreswan"))
-    assert [only(Run, [one]).argv[-2:] for one in ending] == [
-        ("--down", "autovpn-office"),
-        ("--delete", "autovpn-office"),
-    ]
+    made = launch("libreswan")
+    down, delete, clear = (only(Run, [one]) for one in Play(made).driver.farewell(made))
+    assert down.argv[-2:] == ("--down", "autovpn-office")
+    assert delete.argv[-2:] == ("--delete", "autovpn-office")
+    assert clear.argv == ("ip", "-force", "-batch", "-")
+    assert clear.stdin
+    assert len(clear.stdin.reveal().splitlines()) == 6
 
 
 def test_the_form_is_told() -> None:
