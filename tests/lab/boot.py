@@ -114,7 +114,8 @@ class Guest:
             self._machine = subprocess.Popen(
                 (*MORTAL, *self._qemu()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
             )
-        threading.Thread(target=self._listen, args=(self._machine, self._lines), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._machine, self._lines), daemon=True)
+        self._listener.start()
 
     def _share_files(self) -> subprocess.Popen[bytes]:
         program = virtiofsd()
@@ -165,8 +166,9 @@ class Guest:
     @staticmethod
     def _listen(machine: subprocess.Popen[bytes], lines: queue.SimpleQueue[tuple[float, bytes]]) -> None:
         assert machine.stdout is not None
-        for line in machine.stdout:
-            lines.put((time.monotonic(), line))
+        with machine.stdout as reports:
+            for line in reports:
+                lines.put((time.monotonic(), line))
         lines.put((time.monotonic(), b""))
 
     def _next(self) -> dict[str, Any] | None:
@@ -195,3 +197,6 @@ class Guest:
         for process in (self._machine, self._files):
             process.kill()
             process.wait()
+        assert self._machine.stdin is not None
+        self._machine.stdin.close()
+        self._listener.join()
