@@ -54,7 +54,7 @@ from autovpn.tunnels.attempt import (
     timed_out,
 )
 from autovpn.tunnels.charon import connection_name, interface_id, settings_of, socket_path
-from autovpn.tunnels.ipsec_words import NOISE, TELLTALES, UNREADABLE
+from autovpn.tunnels.ipsec_words import NOISE, TELLTALES, UNREADABLE, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,9 +179,8 @@ def _program(state: IpsecState, event: Line | Exited) -> Step[IpsecState]:
     match event:
         case Exited(status):
             program = settings_of(state.launch).charon
-            if state.is_open:  # what it said was of the connection, not of its end
-                state = replace(state, said=())
-            return ended(state, program, status, TELLTALES, FailureClass.LOCAL)
+            told = () if state.is_open else state.said  # with the socket open it was of the connection, not of its end
+            return refused(state) or ended(replace(state, said=told), program, status, TELLTALES, FailureClass.LOCAL)
         case Line(text):  # once the socket is open, it says the same with less around it
             return (state if state.is_open else _said(state, text.partition("] ")[2] or text)), ()
 
@@ -227,7 +226,9 @@ def _vici(state: IpsecState, event: Opened | Closed | ViciAnswer | ViciEvent, no
             is_awaited = channel == CHANNEL and not state.is_open and (state.waiting or state.recovered)
             return _opened(state) if is_awaited else (state, ())
         case Closed(channel):
-            return lost(state, "strongSwan closed its socket", now) if channel == CHANNEL else (state, ())
+            if channel != CHANNEL:
+                return state, ()
+            return refused(state) or lost(state, "strongSwan closed its socket", now)
         case ViciAnswer():
             return _answered(state, event, now)
         case ViciEvent():
@@ -323,7 +324,7 @@ def _tick(state: IpsecState, now: float) -> Step[IpsecState]:
     if state.stage is Stage.UP:
         return _list(state) if state.moves_by is not None and now >= state.moves_by else (state, ())
     if now >= state.deadline:
-        return timed_out(state, f"tunnel to {settings_of(state.launch).server}")
+        return refused(state) or timed_out(state, f"tunnel to {settings_of(state.launch).server}")
     ready, actions = _ready_if_whole(state, is_late=True)
     return ready, actions or (LookAgainAt(state.deadline),)
 

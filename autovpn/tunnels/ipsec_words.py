@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from autovpn.core.tunnel import FailureClass
-from autovpn.tunnels.attempt import Telltales
+from autovpn.tunnels.attempt import AnyAttempt, Stage, Telltales, give_up, in_words, meaning
+
+if TYPE_CHECKING:
+    from autovpn.core.driving import Step
 
 TELLTALES: Telltales = (
     ("no trusted", FailureClass.TRUST),
@@ -45,3 +49,14 @@ NOISE = re.compile(
     r"|failed to establish CHILD_SA, keeping|IKE_SA .* established|authentication of .* successful)"
 )
 """What charon says of every attempt, or beside the reason: it would push the telling lines out."""
+
+
+def refused(attempt: AnyAttempt) -> Step[AnyAttempt] | None:
+    """End an attempt that the server has refused, whatever else it was that ended it just then; None for any other.
+
+    To try a wrong password again could lock its account.
+    """
+    kind = meaning(attempt.said, TELLTALES)
+    if attempt.stage is not Stage.CONNECTING or kind is None or not kind.is_final:
+        return None
+    return give_up(attempt, kind, in_words(attempt))

@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autovpn import notify
 from autovpn.core.actions import (
@@ -26,6 +28,7 @@ from autovpn.core.driving import (
     Closed,
     DeviceCreated,
     DeviceRefused,
+    DriverEvent,
     Exited,
     LinkAppeared,
     LinkVanished,
@@ -91,6 +94,56 @@ def test_a_refusal_is_told_in_words_of_strongswan(name: str, kind: FailureClass,
     assert isinstance(failed, Failed)
     assert failed.kind is kind
     assert words in failed.words
+
+
+def told(words: str) -> ViciEvent:
+    """Return a line of strongSwan's log."""
+    return ViciEvent("control-log", {"msg": words})
+
+
+REFUSED = {
+    "received EAP_FAILURE, EAP authentication failed": FailureClass.AUTH,
+    "received AUTHENTICATION_FAILED notify error": FailureClass.AUTH,
+    "no trusted ECDSA public key found for 'vpn.office.example'": FailureClass.TRUST,
+}
+BESIDE: tuple[DriverEvent, ...] = (
+    told("sending DELETE for IKE_SA autovpn-office[1]"),
+    told("peer didn't accept DH group"),
+    told("received NO_PROPOSAL_CHOSEN notify error"),
+    ViciEvent("ike-updown", {"autovpn-office": {"state": "CONNECTING"}}),
+    ViciEvent("child-updown", {"autovpn-office": {}}),
+    ViciEvent("list-sa", {"other": {}}),
+    Report({"PLUTO_VERB": "down-client"}),
+    LinkAppeared("ipsec0", 7),
+    Tick(),
+)
+ENDINGS = (
+    ViciAnswer("initiate", "establishing CHILD_SA 'autovpn-office' failed"),
+    Exited(-9),
+    Exited(0),
+    Closed("vici"),
+    None,  # the time is over
+)
+
+
+@given(st.data(), st.sampled_from(sorted(REFUSED)), st.permutations(ENDINGS))
+def test_a_refusal_is_one_in_whatever_order_its_end_is_told(
+    data: st.DataObject, words: str, endings: list[ViciAnswer | Exited | Closed | None]
+) -> None:
+    """A charon may be ended by somebody, or the time be over, between its words and its answer."""
+    play = Play(launch("ipsec", esp="user")).start()
+    play.feed(Opened("vici"))
+    while only(ViciCall, play.actions[-1:]).name != "initiate":
+        play.feed(ViciAnswer(only(ViciCall, play.actions[-1:]).name))
+    beside = data.draw(st.lists(st.sampled_from(BESIDE), max_size=12))
+    play.feed(*data.draw(st.permutations([told(words), *beside])))
+    for ending in endings:
+        if ending is None:
+            play.now = START + TIMEOUT
+        play.feed(ending or Tick())
+    (failed,) = play.news
+    assert isinstance(failed, Failed)
+    assert failed.kind is REFUSED[words]
 
 
 def test_it_is_ready_with_what_the_list_and_the_script_told() -> None:
