@@ -35,7 +35,7 @@ class ZebedeeSettings:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return the far ends whose packets must stay outside the tunnel."""
-        return (Endpoint(self.server, self.port, "tcp"),)
+        return (Endpoint(self.server, self.port, "tcp", version=4),)
 
     @property
     def may_push_dns(self) -> bool:

@@ -23,7 +23,7 @@ def test_every_key_arrives_and_the_cryptography_is_named(etc: Etc) -> None:
     forward = ZebedeeForward(Listener(IPv4Address("127.0.0.1"), 8080), "10.20.0.2:80")
     expected = ZebedeeSettings("vpn.example", (forward,), 99, str(key), IDENTITY.lower(), 256)
     assert (spec.settings, spec.device, spec.routes.mode) == (expected, "", RouteMode.NONE)
-    assert expected.endpoints == (Endpoint("vpn.example", 99, "tcp"),)
+    assert expected.endpoints == (Endpoint("vpn.example", 99, "tcp", version=4),)
     assert not expected.may_push_dns
     assert spec.files == (str(key),)
     (note,) = [note for note in etc.notes() if "tunnel.t.type" in note]

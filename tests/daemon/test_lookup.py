@@ -12,7 +12,8 @@ import pytest
 
 from autovpn.core.endpoint import Endpoint
 from autovpn.core.network import IPAddress
-from autovpn.core.settings import OpenvpnSettings, PptpSettings, VpncSettings
+from autovpn.core.settings import OpenvpnSettings, PptpSettings, Settings, VpncSettings
+from autovpn.core.settings_zebedee import ZebedeeSettings
 from autovpn.core.supervise import Broke, Resolved, TunnelEvent
 from autovpn.core.tunnel import FailureClass, PinnedEndpoint, TunnelSpec
 from autovpn.core.wanted import TunnelKey
@@ -77,8 +78,9 @@ async def test_every_attempt_takes_the_next_address_and_begins_again() -> None:
     assert [event.endpoints[0].address for event in pins if isinstance(event, Resolved)] == [BOTH[0], BOTH[1], BOTH[0]]
 
 
-async def test_a_tunnel_that_speaks_ipv4_alone_is_given_no_other_address() -> None:
-    spec = replace(SPEC, type="pptp", settings=PptpSettings("vpn.example", "alice"))
+@pytest.mark.parametrize("settings", [PptpSettings("vpn.example", "alice"), ZebedeeSettings("vpn.example", ())])
+async def test_a_tunnel_that_speaks_ipv4_alone_is_given_no_other_address(settings: Settings) -> None:
+    spec = replace(SPEC, type="any", settings=settings)
     names = Names()
     for attempt in (1, 2):
         event = await names.ask(attempt, spec)
