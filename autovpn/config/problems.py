@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from autovpn.config.fields import Table
@@ -69,7 +70,10 @@ def _describe(details: ErrorDetails, model: type[Table]) -> tuple[str, str]:
             what, _, meant = str(details["ctx"]["error"]).partition("; ")
             return what, meant
         case "too_short":
-            return _KINDS[kind], "leave the key out, or name something"
+            name = str(details["loc"][-1])
+            field = _fields_of(_table_at(model, details["loc"][:-1])).get(name)
+            required = field is not None and field.is_required()
+            return _KINDS[kind], "name something" if required else "leave the key out, or name something"
         case _:
             return _KINDS.get(kind) or _as_pydantic_says(details["msg"]), ""
 
@@ -106,9 +110,13 @@ def _table_at(model: type[Table], location: tuple[int | str, ...]) -> type[Table
     table: type[Table] | None = model
     for part in location:
         if isinstance(part, str) and table:
-            fields = {field.alias or name: field for name, field in table.model_fields.items()}
+            fields = _fields_of(table)
             table = next(_tables_in(fields[part].annotation), None) if part in fields else None
     return table
+
+
+def _fields_of(table: type[Table] | None) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in table.model_fields.items()} if table else {}
 
 
 def _tables_in(annotation: Any) -> Iterator[type[Table]]:  # noqa: ANN401  # an annotation can be anything

@@ -16,7 +16,17 @@ from autovpn.config.report import quoted
 from autovpn.config.tunnel import Reading, TunnelTable
 from autovpn.core.escape import show_text
 from autovpn.core.settings import Endpoint, TincPeer, TincSettings
-from autovpn.core.tincfile import DEFAULT_PORT, KEY_FILES, OWNED, TincLine, is_node, settings_in, values_of
+from autovpn.core.tincfile import (
+    DEFAULT_PORT,
+    KEY_FILES,
+    OWNED,
+    VARIABLES,
+    TincLine,
+    is_node,
+    nonsense_in,
+    settings_in,
+    values_of,
+)
 
 MOST_HOSTS = 1000
 """Files of other nodes that are read at each start; more than any mesh that people keep by hand."""
@@ -73,6 +83,11 @@ class _Folder:
             for path, text in zip(self._settings, texts, strict=True)
             for line in settings_in(text or "")
         ]
+        for path, text in zip(self._settings, texts, strict=True):
+            for number in nonsense_in(text or ""):
+                self._report.note(
+                    f"{show_text(path)}:{number}", "is no setting, so tinc passes it over", "NAME = VALUE"
+                )
         if None in texts or not self._accepts(lines):
             return None
         names = [line.value for _, line in lines if line.is_one_of(("Name",))]
@@ -107,6 +122,8 @@ class _Folder:
                 fits = False
             elif line.is_one_of(OWNED):
                 self._report.note(place, f"'{show_text(line.name)}' is replaced by our own when the tunnel starts")
+            elif not line.is_one_of(VARIABLES):
+                self._report.note(place, f"{quoted(line.name)} is no variable of tinc's", "see tinc.conf(5)")
         return fits
 
     def _peers(self, lines: list[tuple[str, TincLine]]) -> tuple[TincPeer, ...]:

@@ -26,6 +26,21 @@ OWNED = (
 )
 """The variables of tinc.conf that we set or leave out, whatever the user's file says."""
 
+VARIABLES = (
+    "AddressFamily", "AutoConnect", "BindToAddress", "BindToInterface", "BlockingTCP", "Broadcast", "BroadcastSubnet",
+    "ConnectTo", "DecrementTTL", "Device", "DeviceStandby", "DeviceType", "DirectOnly", "Ed25519PrivateKeyFile",
+    "ExperimentalProtocol", "Forwarding", "FWMark", "GraphDumpFile", "Hostnames", "IffOneQueue", "Interface",
+    "InvitationExpire", "KeyExpire", "ListenAddress", "LocalDiscovery", "LocalDiscoveryAddress", "LogLevel",
+    "MACExpire", "MaxConnectionBurst", "MaxOutputBufferSize", "MaxTimeout", "Mode", "MTUInfoInterval", "Name",
+    "PingInterval", "PingTimeout", "PriorityInheritance", "PrivateKey", "PrivateKeyFile", "ProcessPriority", "Proxy",
+    "ReplayWindow", "Sandbox", "ScriptsExtension", "ScriptsInterpreter", "StrictSubnets", "TunnelServer",
+    "UDPDiscovery", "UDPDiscoveryInterval", "UDPDiscoveryKeepaliveInterval", "UDPDiscoveryTimeout", "UDPInfoInterval",
+    "UDPRcvBuf", "UDPSndBuf", "UPnP", "UPnPDiscoverWait", "UPnPRefreshPeriod", "Address", "Cipher", "ClampMSS",
+    "Compression", "Digest", "Ed25519PublicKey", "Ed25519PublicKeyFile", "IndirectData", "MACLength", "PMTU",
+    "PMTUDiscovery", "Port", "PublicKey", "PublicKeyFile", "Subnet", "TCPOnly", "Weight",
+)  # fmt: skip
+"""The variables that tinc 1.0 and 1.1 know, those of a host's file last: in tinc.conf they hold for every host."""
+
 DEFAULT_PORT = 655
 RSA_KEY = "rsa_key.priv"
 ED25519_KEY = "ed25519_key.priv"
@@ -51,13 +66,24 @@ class TincLine:
 
 def settings_in(text: str) -> Iterator[TincLine]:
     """Yield the settings of a file as tinc reads them: comments, keys in PEM form and nonsense are passed over."""
+    for number, line in _lines(text):
+        if match := _SETTING.fullmatch(line):
+            yield TincLine(number, match[1], match[2])
+
+
+def nonsense_in(text: str) -> Iterator[int]:
+    """Yield the numbers of the lines that are no setting and that tinc passes over."""
+    return (number for number, line in _lines(text) if line and not _SETTING.fullmatch(line))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
     in_key = False
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.rstrip("\t \r")
         if in_key or line.startswith("-----BEGIN"):
             in_key = not line.startswith("-----END")
-        elif not line.startswith("#") and (match := _SETTING.fullmatch(line)):
-            yield TincLine(number, match[1], match[2])
+        elif not line.startswith("#"):
+            yield number, line
 
 
 def values_of(text: str, name: str) -> tuple[str, ...]:

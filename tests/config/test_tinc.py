@@ -168,3 +168,18 @@ def test_a_tunnel_has_an_address_and_no_password(etc: Etc) -> None:
     assert any("tunnel.mesh.address" in problem for problem in etc.problems())
     etc.profile(PROFILE + ADDRESS + 'password = { file = "x.pw" }\n')
     assert any("a tinc tunnel has no password; its keys are in its folder" in problem for problem in etc.problems())
+
+
+def test_lines_that_tinc_passes_over_and_variables_that_it_does_not_know_are_named(etc: Etc) -> None:
+    mesh(etc, f"{CONF}Nonsense = yes\n# a comment\n\nalone\nPingTimeout = 3\nudpdiscovery = no\nCipher none\n")
+    tunnel(etc)
+    assert [note for note in etc.notes() if "mesh/tinc.conf" in note] == [
+        "mesh/tinc.conf:6: is no setting, so tinc passes it over; NAME = VALUE",
+        "mesh/tinc.conf:3: 'Nonsense' is no variable of tinc's; see tinc.conf(5)",
+    ]
+
+
+def test_an_empty_list_of_addresses_is_not_to_be_left_out(etc: Etc) -> None:
+    mesh(etc)
+    etc.profile(f"{PROFILE}address = []\n")
+    assert "10-test.toml:7: tunnel.mesh.address: is an empty list; name something" in "\n".join(etc.problems())
