@@ -12,7 +12,7 @@ import pytest
 from tests.netns.laptop import Laptop
 from tests.netns.server_zebedee import LOCAL_PORT, Zebedee
 from tests.netns.test_resolve import NameServer
-from tests.netns.world import GATEWAY, wait_until
+from tests.netns.world import GATEWAY, LAPTOP, wait_until
 
 pytestmark = pytest.mark.netns
 
@@ -25,9 +25,10 @@ def server(laptop: Laptop) -> Zebedee:
     return Zebedee(laptop.world)
 
 
-def profile(laptop: Laptop, tunnel: str, options: str = "") -> None:
+def profile(laptop: Laptop, tunnel: str, options: str = "", uplinks: str = '"eth0"') -> None:
     tunnel = tunnel.replace("[tunnel.office]\n", f"[tunnel.office]\n{options}")
-    laptop.profile("10-office", f'tunnels = ["office"]\n[match]\ninterface = ["eth0"]\n{tunnel}{laptop.hooks(*EVENTS)}')
+    match = f"[match]\ninterface = [{uplinks}]\n"
+    laptop.profile("10-office", f'tunnels = ["office"]\n{match}{tunnel}{laptop.hooks(*EVENTS)}')
 
 
 def moments(laptop: Laptop) -> list[str]:
@@ -232,6 +233,29 @@ def test_the_uplink_goes_and_comes_back_within_linger(laptop: Laptop, server: Ze
     wait_until(lambda: (laptop.activation("office") or {})["lingering"], "the activation to linger")
     laptop.uplink_up()
     wait_until(lambda: not (laptop.activation("office") or {})["lingering"], "the activation to carry on")
+    wait_until(lambda: carries(laptop), "the ports to lead somewhere again")
+    assert laptop.processes("zebedee") == clients
+    assert moments(laptop) == ["preup", "postup"]
+
+
+def test_connections_that_begin_on_another_uplink_need_no_other_client(laptop: Laptop, server: Zebedee) -> None:
+    """Each is a connection of its own to the server; those that were there end with the address that they had."""
+    laptop.configure('[daemon]\nlinger = "60s"\n')
+    world = laptop.world
+    profile(laptop, server.tunnel_toml("office"), uplinks='"eth0", "eth9"')
+    laptop.start()
+    laptop.wait_for("office", "up")
+    clients = laptop.processes("zebedee")
+
+    world.connect(world.laptop, "eth9", world.gateway, "eth9")
+    world.gateway.batch("addr add 198.51.100.1/24 dev eth9")
+    world.laptop.batch("addr add 198.51.100.2/24 dev eth9", "route add default via 198.51.100.1 metric 900")
+    wait_until(lambda: len(laptop.status()["uplinks"]) == 2, "the second uplink")
+    laptop.uplink_down()
+    world.laptop.batch(f"addr del {LAPTOP}/24 dev eth0")
+    world.gateway.batch(f"addr add {GATEWAY}/32 dev lo")  # still there when its cable is not
+    wait_until(lambda: (laptop.activation("office") or {})["uplink"] == "eth9", "the activation to move")
+
     wait_until(lambda: carries(laptop), "the ports to lead somewhere again")
     assert laptop.processes("zebedee") == clients
     assert moments(laptop) == ["preup", "postup"]
