@@ -7,6 +7,7 @@ Its connections are told apart by what the client says of itself: `eap` alice by
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 
 from autovpn.core.settings import IpsecAuth, IpsecSettings, SecretRef
@@ -196,3 +197,12 @@ class Ipsec(Server):
 
     def _openssl(self, *arguments: str) -> None:
         subprocess.run(("openssl", *arguments), cwd=self.folder, check=True, capture_output=True)
+
+
+class PowerlessIpsec(Ipsec):
+    """A gateway that stops without a word, as one without power does: an orderly end would be told to its clients."""
+
+    def stop(self) -> None:
+        if self.program is not None:
+            self.program.stop(signal.SIGKILL)
+            self.program = None
