@@ -53,6 +53,8 @@ class KernelIpsec(Ipsec):
     def prepare(self) -> None:
         super().prepare()
         subprocess.run(("modprobe", "--all", *MODULES), check=True)
+        # It refuses questions, which is an answer too: whoever asks knows that packets pass.
+        self.world.office.run("ip", "address", "add", f"{self.dns[0]}/24", "dev", "eth0")
         settings = self.folder / "strongswan.conf"
         settings.write_text(settings.read_text().replace("kernel-libipsec ", ""))
         connections = "".join(map(self._form, CHILDREN))
