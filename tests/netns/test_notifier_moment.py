@@ -14,6 +14,7 @@ import pytest
 from autovpn import notify
 from autovpn.system.procfs import facts_of
 from tests.netns.laptop import Laptop
+from tests.netns.server_ipsec import Ipsec
 from tests.netns.server_openconnect import Ocserv
 from tests.netns.server_pptp import Pptp
 from tests.netns.server_tinc import Tinc
@@ -22,7 +23,7 @@ from tests.netns.world import OFFICE, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
 
-KINDS = [Sshd, Charon, Tinc, Ocserv, Pptp]
+KINDS = [Sshd, Charon, Tinc, Ocserv, Pptp, Ipsec]
 """The types whose programs run the notifier."""
 EVENTS = ("preup", "postup", "predown", "postdown")
 BEGIN = 'if __name__ == "__main__":\n'
