@@ -22,6 +22,7 @@ from autovpn.core.driving import (
     Tick,
     UplinkChanged,
 )
+from autovpn.core.escape import show_text
 from autovpn.core.tunnel import FailureClass
 from autovpn.tunnels import pluto, pushed
 from autovpn.tunnels.attempt import (
@@ -130,8 +131,8 @@ def _link(state: LibreswanState, event: DriverEvent, now: float) -> Step[Libresw
         case LinkVanished(name) if name == state.device:
             return device_lost(state, name, now)
         case UplinkChanged(uplink):
-            before = set(state.launch.uplink.addresses)
-            if before and uplink.addresses and before.isdisjoint(uplink.addresses):
+            before, after = (pluto.own_addresses(state.launch, one) for one in (state.launch.uplink, uplink))
+            if before and after and before[0] not in after:
                 return give_up(state, FailureClass.LOST, "the uplink has other addresses, and libreswan keeps its own")
             return state, ()
         case _:
@@ -143,7 +144,8 @@ def _line(state: LibreswanState, text: str) -> Step[LibreswanState]:
     if LISTENING in text and state.stage is Stage.CONNECTING and not state.is_added and not state.recovered:
         return replace(state, is_added=True, said=()), (pluto.add(state.launch),)
     state = _said(state, text)
-    kind = meaning((text,), HOPELESS)
+    mine = f'"{connection_name(state.launch)}"' in text  # what strangers send to its port is none of ours
+    kind = meaning((text,), HOPELESS) if mine else None
     if kind and state.stage is Stage.CONNECTING:
         advice = "; is the shared key right?" if kind is FailureClass.AUTH else ""
         return give_up(state, kind, f"{in_words(state)}{advice}")
@@ -151,15 +153,33 @@ def _line(state: LibreswanState, text: str) -> Step[LibreswanState]:
 
 
 def _ran(state: LibreswanState, ran: Ran, now: float) -> Step[LibreswanState]:
-    if ran.name == "traffic":
-        return _listed(state, ran, now)
+    match ran.name:
+        case "traffic":
+            return _listed(state, ran, now)
+        case "ports":
+            return _set_off(state, ran.output)
+        case _:
+            return _went_on(state, ran)
+
+
+def _set_off(state: LibreswanState, others: str) -> Step[LibreswanState]:
+    """Start pluto where it gets the packets: it shares its ports without a word, and whoever binds last has them."""
+    if others.strip():
+        names = ", ".join(sorted(set(pluto.USERS.findall(show_text(others))))) or "another program"
+        words = f"UDP port 500 or 4500, which libreswan needs for itself, is taken by {names}"
+        return give_up(state, FailureClass.LOCAL, words)
+    launch = state.launch
+    return state, (Write(pluto.LEFT_BEHIND, pluto.clearing()), Spawn(pluto.command(launch), ENVIRONMENT))
+
+
+def _went_on(state: LibreswanState, ran: Ran) -> Step[LibreswanState]:
     for line in ran.output.splitlines():
-        state = _said(state, line)
+        state = _said(state, show_text(line.encode()))
     match ran:
         case Ran("database" | "add", status) if status != 0:
             return give_up(state, FailureClass.LOCAL, in_words(state) or f"{ran.name}: ended with {status}")
         case Ran("database"):
-            return state, (Spawn(pluto.command(state.launch), ENVIRONMENT),)
+            return state, (pluto.ports(),)
         case Ran("add"):
             return state, (pluto.up(state.launch),)
         case Ran("up"):  # its exit status is no answer
@@ -232,6 +252,7 @@ def facts_of(values: Mapping[str, str], launch: Launch, device: str | None) -> F
         mtu=launch.spec.mtu,
         overhead=OVERHEAD_IPV6 if by_ipv6 else OVERHEAD,
         form=_form(launch),
+        on_trial=device is not None and settings.protocol == "esp" and not _encap(launch),
     )
 
 

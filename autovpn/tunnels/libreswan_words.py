@@ -25,7 +25,6 @@ TELLTALES: Telltales = (
     ("netlink response", FailureClass.LOCAL),
     ("FATAL ERROR", FailureClass.LOCAL),
     ("unknown IPsec command", FailureClass.LOCAL),
-    ("bind() for", FailureClass.LOCAL),
 )
 """What pluto says when it fails. What else it says (retransmissions without an answer) may be better later."""
 

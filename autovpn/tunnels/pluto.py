@@ -18,11 +18,17 @@ from autovpn.tunnels.attempt import ENVIRONMENT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from autovpn.core.driving import Launch
+    from autovpn.core.driving import Launch, Uplink
+    from autovpn.core.network import IPAddress
 
 CONNECTION: Final = "ipsec.conf"
 SECRETS: Final = "ipsec.secrets"
 SOCKET: Final = "pluto.ctl"
+LEFT_BEHIND: Final = "left-behind"
+"""The file that says what a pluto of ours leaves in the kernel; there is none where no pluto was started."""
+
+USERS: Final = re.compile(r'\("([^"]+)",pid=')
+"""The names of programs in what ss(8) prints."""
 
 DEAD_PEER_AFTER: Final = 10
 """Seconds of silence before the server is asked whether it still lives."""
@@ -101,10 +107,26 @@ def traffic(launch: Launch) -> Run:
     return Run("traffic", argv, ENVIRONMENT)
 
 
+def ports() -> Run:
+    """Return what lists the sockets of other IKE programs, with their names."""
+    return Run("ports", ("ss", "-H", "-l", "-u", "-n", "-p", "sport = :500 or sport = :4500"), ENVIRONMENT)
+
+
+def clearing() -> Secret:
+    """Return the words, for ip(8), that take away what pluto leaves behind."""
+    return Secret(_LEFT_BEHIND.encode())
+
+
+def own_addresses(launch: Launch, uplink: Uplink) -> list[IPAddress]:
+    """Return the uplink's addresses from which the server may be reached, the one that pluto is given first."""
+    version = launch.endpoints[0].address.version
+    return [one for one in uplink.addresses if one.version == version and not one.is_link_local]
+
+
 def leave(launch: Launch) -> tuple[Run, ...]:
     """Return what ends the connection, which pluto would revive for ever, tells the server, and clears up after it."""
-    clearing = Run("clear", ("ip", "-force", "-batch", "-"), ENVIRONMENT, stdin=Secret(_LEFT_BEHIND.encode()))
-    return _auto(launch, "down", deadline=FAREWELL), _auto(launch, "delete", deadline=FAREWELL), clearing
+    clear = Run("clear", ("ip", "-force", "-batch", f"{launch.directory}/{LEFT_BEHIND}"), ENVIRONMENT)
+    return _auto(launch, "down", deadline=FAREWELL), _auto(launch, "delete", deadline=FAREWELL), clear
 
 
 def _auto(launch: Launch, what: str, more: tuple[str, ...] = (), deadline: float = 5.0) -> Run:
@@ -116,7 +138,8 @@ def _auto(launch: Launch, what: str, more: tuple[str, ...] = (), deadline: float
 def connection(launch: Launch, *, encap: bool) -> Secret:
     """Return the ipsec.conf: this connection and nothing of the machine's."""
     lines = [f"conn {connection_name(launch)}", *(f"  {line}" for line in _lines(launch, encap=encap))]
-    return Secret("\n".join(("config setup", "  logtime=no", "  ikev1-policy=accept", *lines, "")).encode())
+    old = "accept" if settings_of(launch).version == 1 else "drop"
+    return Secret("\n".join(("config setup", "  logtime=no", f"  ikev1-policy={old}", *lines, "")).encode())
 
 
 def secrets(launch: Launch) -> Secret:
@@ -161,10 +184,12 @@ def _lines(launch: Launch, *, encap: bool) -> Iterator[str]:
 
 
 def _own_address(launch: Launch) -> str:
-    """Return the uplink's address towards the server; where there are several, pluto asks the kernel which it is."""
-    version = launch.endpoints[0].address.version
-    own = [one for one in launch.uplink.addresses if one.version == version and not one.is_link_local]
-    return str(own[0]) if len(own) == 1 else "%defaultroute"
+    """Return an address of the uplink's towards the server.
+
+    pluto could ask the kernel for it, but without the protocol and port that alone may pass a full tunnel's guard.
+    """
+    own = own_addresses(launch, launch.uplink)
+    return str(own[0]) if own else "%defaultroute"
 
 
 def _identities(settings: LibreswanSettings) -> Iterator[str]:

@@ -43,7 +43,8 @@ def begun(**changes: Any) -> Play:  # noqa: ANN401 - fields of the launch or of 
     play = Play(launch("libreswan", **changes)).start()
     if play.launch.spec.settings.mode == "tunnel":  # type: ignore[union-attr]
         play.feed(DeviceCreated(DEVICE))
-    play.feed(Ran("database", 0), Line('loading secrets from "/run/autovpn/t/ipsec.secrets"'), Ran("add", 0))
+    play.feed(Ran("database", 0), Ran("ports", 0))
+    play.feed(Line('loading secrets from "/run/autovpn/t/ipsec.secrets"'), Ran("add", 0))
     assert only(Run, play.actions[-1:]).name == "up"
     return play
 
@@ -97,7 +98,11 @@ def test_a_device_comes_first_then_a_pluto_of_its_own_and_then_the_connection() 
     assert play.actions == [CreateDevice("xfrm", DEVICE, 7), LookAgainAt(START + TIMEOUT)]
     setting, *_ = play.feed(DeviceCreated(DEVICE))
     assert setting == SetUp(DEVICE)
-    spawn = only(Spawn, play.feed(Ran("database", 0)))
+    assert only(Run, play.feed(Ran("database", 0))).argv[0] == "ss"
+    clearing, spawn = play.feed(Ran("ports", 0))
+    assert isinstance(clearing, Write)
+    assert len(clearing.content.reveal().splitlines()) == 6
+    assert isinstance(spawn, Spawn)
     assert spawn.argv[:3] == ("ipsec", "pluto", "--nofork")
     add = only(Run, play.feed(Line('loading secrets from "/run/autovpn/t/ipsec.secrets"')))
     assert add.argv[:2] == ("ipsec", "auto")
@@ -227,9 +232,49 @@ def test_what_pluto_can_not_begin_with_is_told(name: str) -> None:
     assert play.news == [Failed(FailureClass.LOCAL, "failed to add connection: no")]
 
 
+SOCKETS = """\
+UNCONN 0 0 192.0.2.10:4500 0.0.0.0:* users:(("pluto",pid=812,fd=21))
+UNCONN 0 0 192.0.2.10:500  0.0.0.0:* users:(("pluto",pid=812,fd=20),("odd\x1b[2J",pid=1,fd=3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("sockets", "who"), [(SOCKETS, "odd\\x1b[2J, pluto"), ("UNCONN 0 0 *:500 *:*", "another program")]
+)
+def test_no_pluto_is_started_beside_another_ike_program_whose_packets_it_would_take(sockets: str, who: str) -> None:
+    play = Play(launch("libreswan", mode="transport")).start()
+    play.actions.clear()
+    play.feed(Ran("database", 0), Ran("ports", 0, sockets))
+    words = f"UDP port 500 or 4500, which libreswan needs for itself, is taken by {who}"
+    assert play.news == [Failed(FailureClass.LOCAL, words)]
+    assert not [action for action in play.actions if isinstance(action, Spawn | Write)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "packet from 192.0.2.66:51490: malformed payload in packet",
+        '"other" #1: malformed payload in packet',
+        "packet from 192.0.2.66:500: initial message containing NO_PROPOSAL_CHOSEN",
+    ],
+)
+def test_what_a_stranger_sends_ends_nothing(line: str) -> None:
+    play = begun()
+    assert play.feed(Line(line)) == ()
+    assert play.news == []
+
+
+def test_what_ipsec_says_is_safe_to_print() -> None:
+    play = Play(launch("libreswan", mode="transport")).start()
+    play.feed(Ran("add", 36, "\x1b]0;forged\x07 no\n"))
+    (failed,) = play.news
+    assert isinstance(failed, Failed)
+    assert failed.words == r"\x1b]0;forged\x07 no"
+
+
 def test_an_ipsec_of_somebody_elses_is_told_in_its_own_words() -> None:
     play = Play(launch("libreswan", mode="transport")).start()
-    play.feed(Ran("database", 0), Line("ipsec: unknown command `pluto'"), Exited(2))
+    play.feed(Ran("database", 0), Ran("ports", 0), Line("ipsec: unknown command `pluto'"), Exited(2))
     assert play.news == [Failed(FailureClass.LOCAL, "ipsec: unknown command `pluto'")]
 
 
@@ -298,6 +343,33 @@ def test_other_addresses_of_the_uplink_are_a_loss() -> None:
     assert play.news[1:] == [Failed(FailureClass.LOST, words)]
 
 
+def test_an_address_of_the_other_family_that_stays_does_not_hide_that_ours_has_gone() -> None:
+    other = IPv6Address("2001:db8:2::10")
+    here = replace(UPLINK, addresses=(IPv4Address("192.0.2.10"), other))
+    play = up(uplink=here)
+    assert play.feed(UplinkChanged(replace(here, addresses=(other,)), play.launch.endpoints)) == ()
+    play.feed(UplinkChanged(replace(here, addresses=(IPv4Address("192.0.2.77"), other)), play.launch.endpoints))
+    assert [type(news) for news in play.news] == [Ready, Failed]
+
+
+def test_of_several_addresses_the_first_is_used_since_pluto_can_not_look_past_a_guard() -> None:
+    several = (IPv6Address("2001:db8:2::10"), IPv4Address("192.0.2.10"), IPv4Address("192.0.2.11"))
+    play = begun(uplink=replace(UPLINK, addresses=several))
+    assert "  left=192.0.2.10\n" in written(play)["ipsec.conf"]
+
+
+def test_plain_esp_is_on_trial_and_what_can_not_be_dropped_alike_is_not() -> None:
+    for changes, on_trial in (
+        ({}, True),
+        ({"encap": True}, False),
+        ({"fruitless": 1}, False),
+        ({"mode": "transport"}, False),
+    ):
+        (ready,) = up(**changes).news
+        assert isinstance(ready, Ready)
+        assert ready.facts.on_trial is on_trial
+
+
 # -- over the end of the daemon
 
 
@@ -328,9 +400,7 @@ def test_at_the_end_the_connection_is_taken_down_and_deleted_lest_it_begins_anew
     down, delete, clear = (only(Run, [one]) for one in Play(made).driver.farewell(made))
     assert down.argv[-2:] == ("--down", "autovpn-office")
     assert delete.argv[-2:] == ("--delete", "autovpn-office")
-    assert clear.argv == ("ip", "-force", "-batch", "-")
-    assert clear.stdin
-    assert len(clear.stdin.reveal().splitlines()) == 6
+    assert clear.argv == ("ip", "-force", "-batch", f"{made.directory}/left-behind"), "there where pluto was started"
 
 
 def test_the_form_is_told() -> None:
