@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from autovpn.core.actions import LastWord
-    from autovpn.core.driving import DriverEvent, Launch, Recovered, Step
+    from autovpn.core.driving import DriverEvent, Launch, Recovered, Step, Uplink
     from autovpn.core.settings import IpsecSettings
     from autovpn.tunnels.ipsec_facts import Child
 
@@ -139,7 +139,7 @@ class IpsecDriver:
             case Line() | Exited():
                 return _program(state, event)
             case UplinkChanged(uplink):
-                return _moving(replace(state, launch=replace(state.launch, uplink=uplink)), now)
+                return _moving(state, uplink, now)
             case Tick():
                 return _tick(state, now)
             case _:
@@ -278,9 +278,16 @@ def _listed(state: IpsecState, now: float) -> Step[IpsecState]:
     return ready, actions or (LookAgainAt(patience),)
 
 
-def _moving(state: IpsecState, now: float) -> Step[IpsecState]:
-    """Have IKEv2 follow the uplink to another address by itself, and look whether it has; IKEv1 can't."""
-    if state.stage is not Stage.UP or not state.launch.uplink.addresses or _is_in_place(state):
+def _moving(state: IpsecState, uplink: Uplink, now: float) -> Step[IpsecState]:
+    """Have IKEv2 follow the uplink to another address by itself, and look whether it has; IKEv1 can't.
+
+    An address that never was the uplink's is that of another link, by which the server is reached: it has not changed.
+    """
+    if not uplink.addresses:
+        return replace(state, moves_by=None), ()
+    was_uplinks = state.moves_by is not None or _is_in_place(state)
+    state = replace(state, launch=replace(state.launch, uplink=uplink))
+    if state.stage is not Stage.UP or not was_uplinks or _is_in_place(state):
         return replace(state, moves_by=None), ()
     if settings_of(state.launch).version == 1:
         return _list(replace(state, moves_by=now))

@@ -71,7 +71,8 @@ def launch_for(
     settings = replace(spec.settings, **changes)
     files = tuple(path for path in (settings.key, settings.psk) if path)
     spec = replace(spec, settings=settings, files=files, connect_timeout=timeout)
-    return launch(spec, server.endpoints, directory, password=password)
+    made = launch(spec, server.endpoints, directory, password=password)
+    return replace(made, uplink=replace(made.uplink, addresses=(IPv4Address(LAPTOP), IPv6Address(LAPTOP6))))
 
 
 def identities(server: Ipsec, how: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from autovpn.core.secret import Secret
 from autovpn.core.settings import IpsecAuth
 from autovpn.core.tunnel import FailureClass, PinnedEndpoint
 from autovpn.tunnels import charon
-from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, Play, launch, only, recovered, transcript
+from tests.tunnels.playing import DEVICES, PASSWORD, START, TIMEOUT, UPLINK, Play, launch, only, recovered, transcript
 
 DEVICE = DEVICES["ipsec"]
 CHILD: dict[str, Any] = {"name": "autovpn-office", "state": "INSTALLED", "remote-ts": ("10.20.0.0/24",), "encap": "no"}
@@ -428,7 +428,7 @@ def bound_to(host: IPv4Address) -> ViciEvent:
 
 def moving(version: int, *addresses: IPv4Address) -> Play:
     """Return a tunnel that was up on `HERE`, and whose uplink has these addresses now."""
-    play = kernel(version=version)
+    play = kernel(version=version, uplink=replace(UPLINK, addresses=(HERE,)))
     play.feed(bound_to(HERE), ViciAnswer("list"), Report({"PLUTO_VERB": "up-client"}))
     play.actions.clear()
     play.feed(UplinkChanged(replace(play.launch.uplink, addresses=addresses), play.launch.endpoints))
@@ -462,6 +462,23 @@ def test_ikev1_does_not_follow_and_is_made_anew_at_once() -> None:
     play.feed(bound_to(HERE), ViciAnswer("list"))
     words = "this machine's address changed, which IKEv1 does not follow"
     assert play.news == [Failed(FailureClass.LOST, words)]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_tunnel_by_another_link_s_address_is_not_moved_by_the_uplink_s(version: int, gone: bool) -> None:
+    play = kernel(version=version, uplink=replace(UPLINK, addresses=(HERE,)))
+    play.feed(bound_to(THERE), ViciAnswer("list"), Report({"PLUTO_VERB": "up-client"}))
+    play.actions.clear()
+    for addresses in ((HERE,), () if gone else (HERE,), (IPv4Address("192.0.2.99"),)):
+        play.feed(UplinkChanged(replace(play.launch.uplink, addresses=addresses), play.launch.endpoints))
+    assert play.actions == []
+
+
+def test_an_uplink_that_had_no_address_for_a_moment_still_counts() -> None:
+    play = moving(2)
+    later = play.feed(UplinkChanged(replace(play.launch.uplink, addresses=(THERE,)), play.launch.endpoints))
+    assert later == (LookAgainAt(START + 10.0),)
 
 
 def test_an_uplink_that_comes_back_in_time_is_no_loss() -> None:
