@@ -229,7 +229,8 @@ def pin_rules(endpoints: Iterable[PinnedEndpoint], place: Place) -> RoutePlan:
 def guard(uplink: str, place: Place, local: Iterable[IPNetwork] = ()) -> RoutePlan:
     """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again.
 
-    Packets to the networks behind us never leave by the uplink, and go on all the time.
+    Packets to the networks behind us go on all the time, by whatever route the main table has for them: where the link
+    to one is down, that is the default route.
 
     Being bound to the uplink gets our questions to name servers out (the rule UPLINK) but not the answers in: the
     reverse path filter (net.ipv4.conf.*.rp_filter) looks up the way back without the device, meets the guard and drops

@@ -63,6 +63,7 @@ class Healths:
         self._clock = clock
         self._watches: dict[Watched, asyncio.Task[None]] = {}
         self._states: dict[TunnelKey, HealthState] = {}
+        self._faults: dict[Watched, int] = {}
 
     def watch(self, tunnels: Iterable[Watched]) -> None:
         """Watch these tunnels and no others."""
@@ -70,6 +71,7 @@ class Healths:
         for tunnel in self._watches.keys() - wanted.keys():
             self._watches.pop(tunnel).cancel()
             self._states.pop(tunnel.key, None)
+            self._faults.pop(tunnel, None)
         for tunnel in wanted.keys() - self._watches.keys():
             self._begin(tunnel)
 
@@ -83,23 +85,24 @@ class Healths:
         """Return how the watched tunnels are."""
         return dict(self._states)
 
-    def _begin(self, tunnel: Watched, faults: int = 0) -> None:
+    def _begin(self, tunnel: Watched) -> None:
         """Watch one tunnel, after a pause where that has gone wrong before."""
-        pause = tunnel.health.interval if faults else 0.0
+        pause = tunnel.health.interval if tunnel in self._faults else 0.0
         task = asyncio.get_running_loop().create_task(self._follow(tunnel, pause))
         self._watches[tunnel] = task
-        task.add_done_callback(lambda ended: self._ended(tunnel, faults, ended))
+        task.add_done_callback(lambda ended: self._ended(tunnel, ended))
 
-    def _ended(self, tunnel: Watched, faults: int, task: asyncio.Task[None]) -> None:
+    def _ended(self, tunnel: Watched, task: asyncio.Task[None]) -> None:
         """Watch on after a fault of ours, which ends neither the daemon nor the tunnel, until there are too many."""
         error = None if task.cancelled() else task.exception()
         if error is None or self._watches.get(tunnel) is not task:
             return
         log.error("health.fault activation=%s tunnel=%s", *tunnel.key, exc_info=error)
-        state = blind(tunnel.health, error, faults + 1, self._clock())
+        self._faults[tunnel] = self._faults.get(tunnel, 0) + 1
+        state = blind(tunnel.health, error, self._faults[tunnel], self._clock())
         self._states[tunnel.key] = state
         if not state.is_given_up:
-            self._begin(tunnel, faults + 1)
+            self._begin(tunnel)
 
     async def _follow(self, tunnel: Watched, pause: float) -> None:
         await asyncio.sleep(pause)
@@ -113,6 +116,7 @@ class Healths:
             state, is_doubtful = looked(state, health, await self._probes.traffic(tunnel), self._clock())
             if is_doubtful:
                 fault = await self._probes.check(tunnel)
+                self._faults.pop(tunnel, None)
                 state = checked(state, health, fault, await self._probes.traffic(tunnel), self._clock())
                 if fault:
                     log.info("health.check activation=%s tunnel=%s failed=%d: %s", *tunnel.key, state.failed, fault)

@@ -89,11 +89,15 @@ class Session:
         """Tell the driver that the uplink is another one, or looks otherwise."""
         self._events.put_nowait(UplinkChanged(uplink, endpoints))
 
-    async def stop(self) -> None:
-        """End the tunnel and all that it started."""
+    async def rest(self) -> None:
+        """Begin nothing more for the tunnel, which runs on, and whose script is still heard."""
         self._end_pump()
         if self._pump is not None:
             await asyncio.wait({self._pump})  # what it was about to do to the machine is done, or never will be
+
+    async def stop(self) -> None:
+        """End the tunnel and all that it started."""
+        await self.rest()
         await self._channels.stop()
 
     def close(self) -> None:

@@ -97,6 +97,8 @@ class Sessions:
         """End a tunnel and all that it started, whether this daemon runs it or a dead one left it."""
         session = self._sessions.pop(step.key, None)
         self._lost.discard(step.key)
+        if session is not None:
+            await session.rest()  # or the driver would start what leave is being taken from
         await self._take_leave(step, nonce)
         if session is not None:
             await session.stop()

@@ -243,6 +243,22 @@ def test_a_check_that_breaks_ends_nothing_else_and_is_said(tmp_path: Path, caplo
     play(tmp_path, story)
 
 
+def test_faults_that_are_far_apart_do_not_end_the_watch(tmp_path: Path) -> None:
+    async def story(daemon: Daemon) -> None:
+        await up(daemon)
+        for _ in range(MOST_FAULTS + 1):
+            faults = len(daemon.probes.checks)
+            daemon.probes.raising = ValueError("a fault of ours")
+            await asyncio.sleep(40)
+            daemon.probes.raising = None
+            await asyncio.sleep(200)
+            assert len(daemon.probes.checks) > faults
+        (state,) = daemon.loop.healths.view().values()
+        assert not state.is_given_up
+
+    play(tmp_path, story)
+
+
 def test_a_check_that_broke_once_is_made_again_and_finds_a_tunnel_that_is_dead(tmp_path: Path) -> None:
     async def story(daemon: Daemon) -> None:
         daemon.probes.raising = ValueError("a fault of ours")

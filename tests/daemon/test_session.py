@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autovpn.core.actions import Failed, Run
+from autovpn.core.actions import Failed, LastWord, Run
 from autovpn.core.profile import Key
 from autovpn.core.steps import Step, StepKey, StepKind, TunnelValue
 from autovpn.core.supervise import Broke
 from autovpn.core.tunnel import FailureClass, TunnelPhase
+from autovpn.daemon import sessions
 from autovpn.daemon.places import Directories
 from autovpn.errors import StepFailed, SystemFault
 from tests.core.builders import cable, connect, on, policy, wifi
@@ -133,6 +135,27 @@ class TestFarewell:
                 daemon.sessions.close()
             await daemon.sessions.stop(step, "nonce", None)
             assert not left.exists()
+
+        play(tmp_path, story)
+
+    def test_the_driver_begins_nothing_while_leave_is_taken(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def story(daemon: Daemon) -> None:
+            step = await up(daemon)
+            session = daemon.sessions._sessions[KEY]
+            assert isinstance(step.value, TunnelValue)
+            news = (step.value.uplink, step.value.endpoints)
+
+            async def carry_out(last_word: LastWord, nonce: str) -> str:
+                session.change_uplink(*news)
+                await asyncio.sleep(1.0)
+                return ""
+
+            monkeypatch.setattr(sessions, "carry_out", carry_out)
+            daemon.driver.last_words = (Run("stop", ("true",)),)
+            await daemon.sessions.stop(step, "nonce", None)
+            assert daemon.driver.uplinks == []
 
         play(tmp_path, story)
 
