@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface
 
 import pytest
 
+from autovpn.core.network import IPAddress, IPInterface
 from autovpn.errors import Refused, SystemFault, Unsupported
 from autovpn.system import links
 from autovpn.system.rtnl import Rtnl
 from autovpn.system.rtnl_rows import LinkRow, Tables
-from tests.netns.world import World
+from tests.netns.world import World, wait_until
 
 ALIAS = "autovpn:0123456789abcdef"
 
@@ -96,9 +98,13 @@ async def test_addresses_are_added_and_removed_twice_without_complaint(rtnl: Rtn
     for address, peer in cases:
         assert await links.add_address(index, address, peer)
         assert not await links.add_address(index, address, peer)
-    rows = [row for row in now(rtnl).addresses if row.index == index]
-    assert {(row.address, row.peer) for row in rows if not row.address.ip.is_link_local} == set(cases)
-    assert not any(row.tentative for row in rows if not row.address.ip.is_link_local)
+
+    def usable() -> set[tuple[IPInterface, IPAddress | None]]:
+        rows = [row for row in now(rtnl).addresses if row.index == index and not row.tentative]
+        return {(row.address, row.peer) for row in rows if not row.address.ip.is_link_local}
+
+    # The kernel tells of an IPv6 address when its work queue comes to it (addrconf_dad_work in net/ipv6/addrconf.c).
+    await asyncio.to_thread(wait_until, lambda: usable() == set(cases), "the addresses to be usable")
     for address, peer in cases:
         assert await links.remove_address(index, address, peer)
         assert not await links.remove_address(index, address, peer)
