@@ -140,6 +140,11 @@ def calls(launch: Launch, *, encap: bool, if_id: int | None) -> tuple[ViciCall, 
     )
 
 
+def forces_udp(launch: Launch) -> bool:
+    """Force UDP where the user says so, and where the tunnel came up without it and passed nothing."""
+    return settings_of(launch).encap or launch.fruitless % 2 == 1
+
+
 def parting_calls(launch: Launch) -> tuple[ViciCall, ...]:
     """Return what leaves nothing of ours in a charon that goes on but a private key, whose id it alone knows."""
     name = connection_name(launch)

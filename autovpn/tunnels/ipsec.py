@@ -189,7 +189,7 @@ def _begin(state: IpsecState) -> Step[IpsecState]:
     """Have charon listen, or turn to the one that does, and keep what it is to be told until then."""
     launch, settings = state.launch, settings_of(state.launch)
     is_tied = state.carrier is Carrier.KERNEL and settings.mode == "tunnel"
-    waiting = charon.calls(launch, encap=_encap(launch), if_id=interface_id(launch) if is_tied else None)
+    waiting = charon.calls(launch, encap=charon.forces_udp(launch), if_id=interface_id(launch) if is_tied else None)
     state = replace(state, waiting=waiting)
     later = LookAgainAt(state.deadline)
     if settings.vici:
@@ -340,11 +340,6 @@ def _said(state: IpsecState, text: str) -> IpsecState:
     return state if NOISE.match(text) or not text.strip() else heard(state, text)
 
 
-def _encap(launch: Launch) -> bool:
-    """Force UDP where the user says so, and where the tunnel came up without it and passed nothing."""
-    return settings_of(launch).encap or launch.fruitless % 2 == 1
-
-
 def _why(state: IpsecState) -> str:
     settings: IpsecSettings = settings_of(state.launch)
     if state.carrier is Carrier.USER:
@@ -352,4 +347,4 @@ def _why(state: IpsecState) -> str:
         return f"strongSwan moves the packets itself{reason}"
     if settings.encap:
         return "as configured"
-    return "the plain form came up and passed nothing" if _encap(state.launch) else ""
+    return "the plain form came up and passed nothing" if charon.forces_udp(state.launch) else ""
