@@ -82,6 +82,15 @@ class IpsecTunnel(TunnelTable):
     ipsec: FilePath | None = None
 
     @model_validator(mode="after")
+    def _suits_its_implementation(self) -> IpsecTunnel:
+        if self.implementation == tunnel_libreswan.NAME:
+            if fault := tunnel_libreswan.fault(self):
+                raise ValueError(fault)
+        elif self.ipsec:
+            raise ValueError("names the 'ipsec' of libreswan; add implementation = \"libreswan\" or drop it")
+        return self
+
+    @model_validator(mode="after")
     def _proves_who_it_is(self) -> IpsecTunnel:
         how = IpsecAuth(self.auth)
         if how not in AUTHS[self.version]:
@@ -126,15 +135,6 @@ class IpsecTunnel(TunnelTable):
             raise ValueError("is between two hosts alone; drop 'remote', 'local', 'virtual_address' and 'device'")
         if self.mode == "transport" and self.routes.mode in ("full", "split"):
             raise ValueError("is between two hosts alone, so nothing can be routed into it; drop 'routes'")
-        return self
-
-    @model_validator(mode="after")
-    def _suits_its_implementation(self) -> IpsecTunnel:
-        if self.implementation == tunnel_libreswan.NAME:
-            if fault := tunnel_libreswan.fault(self):
-                raise ValueError(fault)
-        elif self.ipsec:
-            raise ValueError("names the 'ipsec' of libreswan; add implementation = \"libreswan\" or drop it")
         return self
 
     def default_device(self, name: str) -> str:

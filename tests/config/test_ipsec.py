@@ -81,6 +81,7 @@ def test_programs_of_libreswan_are_looked_for(etc: Etc) -> None:
         (PSK + 'implementation = "racoon"\n', "strongswan"),
         (PSK + 'ipsec = "/usr/sbin/ipsec"\n', "names the 'ipsec' of libreswan"),
         (LIBRESWAN + 'auth = "eap"\nuser = "a"\nca = "k"\npassword = { file = "k" }\n', "libreswan is not driven with"),
+        (LIBRESWAN + 'auth = "certificate"\n', "libreswan is not driven with"),
         (LIBRESWAN + PSK + 'vici = "/run/charon.vici"\n', "which are strongSwan's"),
         (LIBRESWAN + PSK + 'remote = ["10.0.0.0/24", "10.1.0.0/24"]\n', "joins more than one network"),
         (LIBRESWAN + PSK + 'local = ["10.0.0.0/24"]\nvirtual_address = true\n', "drop 'local' or 'virtual_address'"),
