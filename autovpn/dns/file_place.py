@@ -14,6 +14,7 @@ from autovpn.dns.file_look import LARGEST, look
 from autovpn.system.files import Disk, Dress, read_small
 
 _LABEL = "security.selinux"
+_LABELS = frozenset({_LABEL, "security.SMACK64"})
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
@@ -80,7 +81,7 @@ class Beside:
             mode=0o644,
             uid=original.uid if is_file and original else None,
             gid=original.gid if is_file and original else None,
-            xattrs=_label(self.kept if is_file else None, self._path.parent),
+            xattrs=_worn_by(self.kept) if is_file else _usual_label(self._path.parent),
         )
         self._disk.replace(self._path, text, dress)
 
@@ -109,10 +110,8 @@ class Beside:
         if original.kind is Kind.SYMLINK:
             self._disk.symlink(original.data, self.kept, original.uid, original.gid)
             return
-        names = os.listxattr(self._path, follow_symlinks=False)
-        xattrs = {name: os.getxattr(self._path, name, follow_symlinks=False) for name in names}
         mode = self._path.lstat().st_mode & 0o7777
-        self._disk.replace(self.kept, original.data, Dress(mode, original.uid, original.gid, xattrs))
+        self._disk.replace(self.kept, original.data, Dress(mode, original.uid, original.gid, _xattrs(self._path)))
 
 
 class InPlace:
@@ -160,15 +159,32 @@ class InPlace:
         return f"cp {shlex.quote(str(self.kept))} {shlex.quote(str(self._path))}"
 
 
-def _label(original: Path | None, directory: Path) -> dict[str, bytes]:
-    """Return the SELinux label for our file, to be set before it gets its name (tailscale/tailscale#20149).
+def _xattrs(path: Path) -> dict[str, bytes]:
+    """Return all extended attributes; none where the file system has no such thing, like many without hard links."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        return {}
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
 
-    It is the original's; a symlink has one of its own kind, and then the type is the one that every policy gives
-    resolv.conf.
+
+def _worn_by(original: Path) -> dict[str, bytes]:
+    """Return the attributes that our file takes from the original before it gets its name (tailscale/tailscale#20149).
+
+    The labels and what users noted. Not the ACL, for everybody must be able to read ours; not digests of the content
+    (`security.ima`, `security.evm`), which would be wrong; nothing of `trusted`, which is overlayfs's own.
+    """
+    return {name: value for name, value in _xattrs(original).items() if name in _LABELS or name.startswith("user.")}
+
+
+def _usual_label(directory: Path) -> dict[str, bytes]:
+    """Return the SELinux label where no file was there to take it from: a symlink has one of its own kind.
+
+    The type is the one that every policy gives resolv.conf.
     """
     try:
-        if original is not None:
-            return {_LABEL: os.getxattr(original, _LABEL, follow_symlinks=False)}
         user, role, _type, level = os.getxattr(directory, _LABEL).decode().split(":", 3)
     except (OSError, ValueError):  # no SELinux here, or a policy without levels
         return {}
