@@ -47,14 +47,13 @@ from autovpn.tunnels.attempt import (
     device_lost,
     ended,
     give_up,
-    heard,
     in_words,
     lost,
     meaning,
     timed_out,
 )
 from autovpn.tunnels.charon import connection_name, interface_id, settings_of, socket_path
-from autovpn.tunnels.ipsec_words import NOISE, TELLTALES, UNREADABLE, refused
+from autovpn.tunnels.ipsec_words import DELETED, SILENT, TELLTALES, UNREADABLE, listened, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +67,6 @@ CHANNEL = "vici"
 
 SCRIPT_PATIENCE = 1.0
 """Seconds for the updown script, which alone is told of name servers, to report once the keys are agreed."""
-
 
 MOVE_PATIENCE = 10.0
 """Seconds for IKEv2 to take the tunnel to another address of ours (MOBIKE, RFC 4555), of which charon learns itself."""
@@ -86,7 +84,8 @@ class IpsecState(Attempt):
     """One connection of strongSwan's.
 
     `waiting` are the commands still to be given; `child` is what the last list of SAs told, and `reported` what the
-    updown script was told of name servers. `moves_by` is when it has to have followed a change of our address.
+    updown script was told of name servers. `moves_by` is when it has to have followed a change of our address, and
+    `is_silent` says that the server has left strongSwan without an answer until it gave up.
     """
 
     carrier: Carrier = Carrier.KERNEL
@@ -98,6 +97,7 @@ class IpsecState(Attempt):
     reported: tuple[str, ...] | None = None
     recovered: Recovered | None = None
     moves_by: float | None = None
+    is_silent: bool = False
 
 
 class IpsecDriver:
@@ -182,7 +182,7 @@ def _program(state: IpsecState, event: Line | Exited) -> Step[IpsecState]:
             told = () if state.is_open else state.said  # with the socket open it was of the connection, not of its end
             return refused(state) or ended(replace(state, said=told), program, status, TELLTALES, FailureClass.LOCAL)
         case Line(text):  # once the socket is open, it says the same with less around it
-            return (state if state.is_open else _said(state, text.partition("] ")[2] or text)), ()
+            return (state if state.is_open else listened(state, text.partition("] ")[2] or text)), ()
 
 
 def _begin(state: IpsecState) -> Step[IpsecState]:
@@ -251,24 +251,28 @@ def _answered(state: IpsecState, answer: ViciAnswer, now: float) -> Step[IpsecSt
 def _told(state: IpsecState, event: ViciEvent) -> Step[IpsecState]:
     match event:
         case ViciEvent("control-log", {"msg": str(text)}):
-            state = _said(state, text)
+            state = listened(state, text)
             if UNREADABLE in text and state.stage is Stage.CONNECTING:
                 return give_up(state, FailureClass.AUTH, f"{in_words(state)}; is the shared key right?")
             return state, ()
         case ViciEvent("list-sa", message):
             return replace(state, child=state.child or ipsec_facts.child_in(message, connection_name(state.launch))), ()
-        case ViciEvent("child-updown" | "ike-updown", message) if state.stage is Stage.UP:
-            is_news = connection_name(state.launch) in message and message.get("up") != "yes"
-            return _list(state) if is_news else (state, ())
+        case ViciEvent("child-updown" | "ike-updown", message) if connection_name(state.launch) in message:
+            return _up_or_down(state, event)
         case _:
             return state, ()
+
+
+def _up_or_down(state: IpsecState, event: ViciEvent) -> Step[IpsecState]:
+    if event.event == "ike-updown":
+        state = replace(state, is_silent=ipsec_facts.is_given_up(event.message, connection_name(state.launch)))
+    return _list(state) if state.stage is Stage.UP and event.message.get("up") != "yes" else (state, ())
 
 
 def _listed(state: IpsecState, now: float) -> Step[IpsecState]:
     """Take a whole list of SAs."""
     if state.child is None:
-        words = "the server ended the tunnel (there is no child SA any more)"
-        return give_up(state, FailureClass.LOST, words)
+        return give_up(state, FailureClass.LOST, SILENT if state.is_silent else DELETED)
     if state.stage is Stage.UP:
         return _moved(state, now)
     if state.recovered and state.recovered.facts:
@@ -334,10 +338,6 @@ def _tick(state: IpsecState, now: float) -> Step[IpsecState]:
         return refused(state) or timed_out(state, f"tunnel to {settings_of(state.launch).server}")
     ready, actions = _ready_if_whole(state, is_late=True)
     return ready, actions or (LookAgainAt(state.deadline),)
-
-
-def _said(state: IpsecState, text: str) -> IpsecState:
-    return state if NOISE.match(text) or not text.strip() else heard(state, text)
 
 
 def _why(state: IpsecState) -> str:

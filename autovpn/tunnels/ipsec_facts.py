@@ -56,6 +56,15 @@ def child_in(listed: ViciReply, name: str) -> Child | None:
     return None
 
 
+def is_given_up(told: ViciReply, name: str) -> bool:
+    """Report whether an IKE SA has ended in the middle of its life, as one does that gets no answer any more.
+
+    One that either side deletes is in the state DELETING by then, in IKEv2 and IKEv1.
+    """
+    ike = told.get(name)
+    return told.get("up") != "yes" and isinstance(ike, Mapping) and ike.get("state") == "ESTABLISHED"
+
+
 def resolvers(values: Mapping[str, str]) -> tuple[str, ...]:
     """Return the name servers in the environment of an updown script, in their order."""
     return tuple(values[name] for name in sorted(values) if name.startswith(_DNS))

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from autovpn.core.tunnel import FailureClass
-from autovpn.tunnels.attempt import AnyAttempt, Stage, Telltales, give_up, in_words, meaning
+from autovpn.tunnels.attempt import AnyAttempt, Stage, Telltales, give_up, heard, in_words, meaning
 
 if TYPE_CHECKING:
     from autovpn.core.driving import Step
@@ -49,6 +49,14 @@ NOISE = re.compile(
     r"|failed to establish CHILD_SA, keeping|IKE_SA .* established|authentication of .* successful)"
 )
 """What charon says of every attempt, or beside the reason: it would push the telling lines out."""
+
+DELETED = "the server ended the tunnel (there is no child SA any more)"
+SILENT = "the server answers no more (dead peer detection)"
+
+
+def listened(attempt: AnyAttempt, text: str) -> AnyAttempt:
+    """Keep a line of strongSwan's that may tell why it fails."""
+    return attempt if NOISE.match(text) or not text.strip() else heard(attempt, text)
 
 
 def refused(attempt: AnyAttempt) -> Step[AnyAttempt] | None:

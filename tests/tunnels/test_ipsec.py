@@ -160,9 +160,26 @@ def test_it_is_ready_with_what_the_list_and_the_script_told() -> None:
     )
 
 
-def test_a_child_that_the_server_deletes_is_noticed() -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("child-deleted", "the server ended the tunnel (there is no child SA any more)"),
+        ("ike-deleted", "the server ended the tunnel (there is no child SA any more)"),
+        ("server-silent", "the server answers no more (dead peer detection)"),
+        ("server-silent-ikev1", "the server answers no more (dead peer detection)"),
+    ],
+)
+def test_a_tunnel_that_the_server_deletes_is_told_from_one_whose_server_is_dead(name: str, words: str) -> None:
     play = Play(launch("ipsec")).start()
-    play.feed(*transcript("ipsec-child-deleted"))
+    play.feed(*transcript(f"ipsec-{name}"))
+    assert play.news[1:] == [Failed(FailureClass.LOST, words)]
+
+
+def test_a_server_that_was_silent_once_is_not_called_so_after_it_answered() -> None:
+    play = up()
+    ike = {"autovpn-office": {"state": "ESTABLISHED"}}
+    play.feed(ViciEvent("ike-updown", ike), LIST, ViciAnswer("list"))
+    play.feed(ViciEvent("ike-updown", {"up": "yes"} | ike), CHILD_DOWN, GONE, ViciAnswer("list"))
     assert play.news[1:] == [Failed(FailureClass.LOST, "the server ended the tunnel (there is no child SA any more)")]
 
 
