@@ -1,6 +1,7 @@
 """Which DNS the machine as a whole wants, and which back end is to bring it about; both with their reasons.
 
-Pure: wishes and facts in, values out. A further back end is one more `Candidate` here and one more file in `dns/`.
+Pure: wishes and facts in, values out. A further back end is one more `Candidate` in `dnscandidates` and one more file
+in `dns/`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from autovpn.core.dnsclean import clean_domains, clean_search, clean_servers, whole_file_fault
-from autovpn.core.dnsstanding import Kind
+from autovpn.core.dnsfacts import DnsFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +44,6 @@ class MachineDns:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why something is not touched: the arguments of `Refused`, as a value."""
-
-    what: str
-    why: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What is known of resolv.conf itself.
-
-    `kind` is None where it is missing; `target` is what a symlink says. `immutable` holds for the file or its directory
-    (`chattr +i` or `+a`); `writable` for the directory, or for the file where it is a mount point.
-    """
-
-    path: str
-    kind: Kind | None = None
-    target: str = ""
-    immutable: bool = False
-    writable: bool = True
-    mounted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DnsFacts:
-    """What is known of this machine's resolvers; gathered afresh for each choice."""
-
-    file: FileFacts
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """A candidate's opinion of itself; `why` is for people."""
 
@@ -84,10 +53,18 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A back end that may be chosen; `judge` says whether it can do this here."""
+    """A back end that may be chosen; `judge` says whether it can do this here.
+
+    `setting` is the value of `dns.backend` that asks for it, where that is not its name.
+    """
 
     name: str
     judge: Callable[[DnsFacts, MachineDns], Verdict]
+    setting: str = ""
+
+    def is_meant_by(self, forced: str) -> bool:
+        """Tell whether `dns.backend = forced` asks for this one."""
+        return forced == (self.setting or self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +103,16 @@ def merge(wishes: Iterable[DnsWish]) -> MachineDns:
     return MachineDns(exclusive, tuple(split), tuple(refused))
 
 
-def choose(
-    facts: DnsFacts, wish: MachineDns, forced: str | None, candidates: tuple[Candidate, ...] | None = None
-) -> Choice:
+def choose(facts: DnsFacts, wish: MachineDns, forced: str | None, candidates: tuple[Candidate, ...]) -> Choice:
     """Choose the back end: the one that is `forced` (None or "auto": none is), else the first that is usable.
 
     What is forced and cannot work is refused; there is no silent fall-back.
     """
-    candidates = CANDIDATES if candidates is None else candidates
     if not wish.is_wanted:
         return Choice(None, ("no tunnel asks for DNS",))
     trail: tuple[str, ...] = ()
-    if forced not in (None, "auto"):
-        candidates = tuple(candidate for candidate in candidates if candidate.name == forced)
+    if forced is not None and forced != "auto":
+        candidates = tuple(candidate for candidate in candidates if candidate.is_meant_by(forced))
         trail = (f"dns.backend = {forced}",)
         if not candidates:
             return Choice(None, (*trail, f"this version has no back end named {forced}"), refused=True)
@@ -150,55 +124,12 @@ def choose(
     return Choice(None, trail, refused=True)
 
 
-def refuse_file(facts: FileFacts) -> Refusal | None:
-    """Return why resolv.conf may not be swapped, or None; asked for the choice, and again before the swap."""
-    if facts.kind is Kind.OTHER:
-        return Refusal(
-            facts.path,
-            "it is neither a plain file of at most 1 MiB, nor a symlink, nor absent",
-            "see what it is with 'ls -l' and move it away",
-        )
-    if facts.immutable:
-        return Refusal(
-            facts.path,
-            "it, or its directory, is immutable, so somebody wants it to stay as it is",
-            f"allow changes with 'chattr -i -a {facts.path}', or take DNS out of the profile",
-        )
-    if not facts.writable:
-        return Refusal(
-            facts.path,
-            "it is on a read-only file system" + (f" (a symlink to {facts.target})" if facts.target else ""),
-            "let the program that manages it set the DNS servers, from a postup hook",
-        )
-    return None
-
-
-def refuse_split(wish: DnsWish) -> str:
+def refuse_split(wish: DnsWish, where: str = "in resolv.conf") -> str:
     """Return the sentence for a split wish on a back end that knows all names or none; widening it would be a lie."""
     return (
-        f"{wish.owner}: DNS for {', '.join(wish.domains)} alone is not possible in resolv.conf; "
+        f"{wish.owner}: DNS for {', '.join(wish.domains)} alone is not possible {where}; "
         "take 'domains' out of the profile to send all names there"
     )
-
-
-def _judge_file(facts: DnsFacts, wish: MachineDns) -> Verdict:
-    refusal = refuse_file(facts.file)
-    if refusal is not None:
-        return Verdict(usable=False, why=f"{refusal.what}: {refusal.why}; {refusal.hint}")
-    if wish.exclusive is None:
-        return Verdict(usable=False, why="; ".join(refuse_split(one) for one in wish.split))
-    if facts.file.mounted:
-        return Verdict(usable=True, why=f"{facts.file.path} is a mount point and is rewritten in place")
-    if facts.file.kind is Kind.SYMLINK:
-        return Verdict(
-            usable=True,
-            why=f"{facts.file.path} is a symlink to {facts.file.target}; a file takes its place for a while",
-        )
-    return Verdict(usable=True, why=f"{facts.file.path} may be swapped")
-
-
-CANDIDATES = (Candidate("file", _judge_file),)
-"""The back ends in order of preference; the file comes last, since it asks nobody."""
 
 
 def _clean(raw: DnsWish) -> tuple[DnsWish | None, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from autovpn.core.memory import Memory
 from autovpn.core.network import IPAddress
 from autovpn.core.profile import Hook, Policy
 from autovpn.core.snapshot import Link, Snapshot
+from autovpn.daemon.backends import machine_resolver
 from autovpn.daemon.commands import Commands
 from autovpn.daemon.devices import KernelDevices
 from autovpn.daemon.executors import executors
@@ -30,13 +31,11 @@ from autovpn.daemon.programs import HookPrograms, TunnelPrograms
 from autovpn.daemon.questions import Questions
 from autovpn.daemon.recovery import recover_all
 from autovpn.daemon.remember import Memories
-from autovpn.daemon.resolver import MachineResolver
 from autovpn.daemon.service import Service
 from autovpn.daemon.sessions import Place, Sessions
 from autovpn.daemon.settings import Reading, Settings
 from autovpn.daemon.sweep import Sweep, Swept
 from autovpn.daemon.watching import Watch
-from autovpn.dns.file import FileBackend
 from autovpn.errors import ConfigError
 from autovpn.system import neighbours
 from autovpn.system.control import ControlServer
@@ -87,11 +86,10 @@ async def serve(directories: Directories) -> tuple[str, ...]:
     except ConfigError:
         await recover(directories)
         raise
-    backend = _backend(directories, policy)
     async with _watch() as watch:
         journal = _journal(directories)
         wrong = await journal.open()
-        resolver = MachineResolver({backend.name: backend}, lambda: loop.policy.dns_backend)
+        resolver = machine_resolver(directories, policy.dns_on_conflict, lambda: loop.policy.dns_backend)
         questions = Questions()
         place = Place(directories.run / "tunnels", DRIVERS, NOTIFIER)
         sessions = Sessions(place, _devices(watch.tables), questions)
@@ -120,7 +118,7 @@ async def serve(directories: Directories) -> tuple[str, ...]:
         swept = await _sweep(journal, watch.tables)
         commands = Commands(loop, settings, questions, resolver.standing, (*wrong, *swept.removed, *swept.left))
         control = ControlServer(directories.run / "control.sock", commands.answer)
-        service = Service(loop, commands, control, resolver, backend, directories.resolv_conf)
+        service = Service(loop, commands, control, resolver, directories.resolv_conf)
         watch.start(loop.wake)
         return tuple(map(str, await service.run()))
 
@@ -129,21 +127,20 @@ async def observe(directories: Directories) -> Observation:
     """Look at the machine once and decide."""
     policy = await asyncio.to_thread(policy_of, directories)
     async with _watch() as watch:
-        resolver = MachineResolver({"file": _backend(directories, policy)}, lambda: policy.dns_backend)
+        resolver = machine_resolver(directories)
         snapshot = Snapshot(watch.links(policy, await resolver.original()))
         return Observation(decide(snapshot, policy, Memory(), time.monotonic()), snapshot, policy)
 
 
 async def recover(directories: Directories) -> Recovery:
     """Undo all that a dead daemon left behind; the caller holds the lock."""
-    backend = FileBackend(directories.resolv_conf, directories.state, directories.run)
     journal = _journal(directories)
     wrong = await journal.open()
     with await asyncio.to_thread(Rtnl.open) as rtnl:
         look = _looker(rtnl)
         place = Place(directories.run / "tunnels", DRIVERS, NOTIFIER)
         sessions = Sessions(place, _devices(look), Questions())
-        resolver = MachineResolver({backend.name: backend}, lambda: "auto")
+        resolver = machine_resolver(directories)
         done = await recover_all(
             journal, executors(HookPrograms(), KernelRoutes(look), KernelLinks(look), sessions, resolver)
         )
@@ -166,10 +163,6 @@ async def left_behind(directories: Directories) -> tuple[str, ...]:
     journal = await asyncio.to_thread(_journal, directories)
     await journal.open()
     return tuple(str(entry.step) for entry in journal.entries)
-
-
-def _backend(directories: Directories, policy: Policy) -> FileBackend:
-    return FileBackend(directories.resolv_conf, directories.state, directories.run, on_conflict=policy.dns_on_conflict)
 
 
 def _journal(directories: Directories) -> Journal:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Protocol
 
-from autovpn.core.dnschoice import Choice, DnsFacts, MachineDns, choose
+from autovpn.core.dnscandidates import candidates
+from autovpn.core.dnschoice import Choice, MachineDns, choose
+from autovpn.core.dnsfacts import DnsFacts
 from autovpn.core.network import UplinkDns
 from autovpn.core.resolvconf import ResolvConf
 from autovpn.core.upstream import is_local, upstream_of
@@ -28,30 +29,27 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds before a defence that failed begins anew; doubled each time."""
 
 
-class Backend(DnsBackend, Protocol):
-    """A back end that also tells what the machine has without us."""
-
-    async def facts(self) -> DnsFacts:
-        """Gather what the choice of a back end needs."""
-        ...
-
-    async def original(self) -> ResolvConf:
-        """Return the machine's own DNS."""
-        ...
-
-
 class MachineResolver:
     """Applies wishes through the back end that fits, and keeps them in force while others write.
 
     One change at a time: what is given back is never put in force again by an answer that was under way.
     """
 
-    def __init__(self, backends: Mapping[str, Backend], forced: Callable[[], str]) -> None:
-        """Choose among `backends` by name; `forced` says what the configuration asks for."""
+    def __init__(
+        self,
+        backends: Mapping[str, DnsBackend],
+        gather: Callable[[], Awaitable[DnsFacts]],
+        forced: Callable[[], str],
+    ) -> None:
+        """Choose among `backends` by name, "file" among them, by the facts that `gather` gives.
+
+        `forced` says what the configuration asks for.
+        """
         self._backends = backends
+        self._gather = gather
         self._forced = forced
         self._wish: MachineDns | None = None
-        self._backend: Backend | None = None
+        self._backend: DnsBackend | None = None
         self._receipt: Receipt | None = None
         self._why: tuple[str, ...] = ()
         self._turn = asyncio.Lock()
@@ -81,18 +79,14 @@ class MachineResolver:
         return self._receipt
 
     async def _chosen(self, dns: MachineDns) -> Choice:
-        return choose(await self._first.facts(), dns, self._forced())
-
-    @property
-    def _first(self) -> Backend:
-        return next(iter(self._backends.values()))
+        return choose(await self._gather(), dns, self._forced(), candidates(self._backends))
 
     async def revert(self) -> Outcome:
         """Undo whatever is left of us, by whichever back end."""
         async with self._turn:
-            outcomes = [await backend.revert() for backend in self._backends.values()]
+            outcome = await _revert_all(self._backends.values())
             self._wish = self._backend = self._receipt = None
-        return Outcome(all(outcome.clean for outcome in outcomes), tuple(why for o in outcomes for why in o.why))
+        return outcome
 
     async def resume(self, dns: MachineDns) -> None:
         """Take over a wish that a daemon before us put in force, and mend it where it is not.
@@ -105,6 +99,7 @@ class MachineResolver:
         async with self._turn:
             choice = await self._chosen(dns)
             backend = self._backends.get(choice.backend or "")
+            await _revert_all(other for other in self._backends.values() if other is not backend)
             drift = await backend.verify(dns) if backend else None
             if backend is None or drift:
                 await self._apply(dns)
@@ -113,19 +108,28 @@ class MachineResolver:
             self._receipt = Receipt(backend.name, in_force=True)
 
     async def reconsider(self) -> None:
-        """Try again a wish that is not in force: something changed that may well help, such as the network."""
+        """Try again a wish that is not in force: something changed that may well help, such as the network.
+
+        One that is in force is looked at again by its back end, since others may drop it then.
+        """
         async with self._turn:
             if self._receipt is not None and not self._receipt.in_force:
                 await self._answer()
+            elif self._backend is not None:
+                self._backend.look_again()
 
     async def original(self) -> UplinkDns | None:
         """Return the resolvers and suffixes of the machine as they are without us."""
         try:
-            own = await self._first.original()
+            own = await self._original()
         except AutovpnError as error:
             log.warning("dns.unreadable error=%s", error)
             return None
-        return UplinkDns(own.nameservers, own.search)
+        return UplinkDns(own.nameservers, own.search) if own else None
+
+    async def _original(self) -> ResolvConf | None:
+        own = await self._backend.original() if self._backend else None
+        return own or await self._backends["file"].original()
 
     async def upstream(self) -> tuple[str, ...]:
         """Return the servers to ask for a tunnel's endpoint: those behind a resolver of the machine's own."""
@@ -133,11 +137,20 @@ class MachineResolver:
         servers = own.servers if own else ()
         if not any(map(is_local, servers)):
             return servers
-        behind = await asyncio.to_thread(lambda: [servers_of(path).nameservers for path in UPSTREAMS])
-        return upstream_of(servers, behind)
+        return upstream_of(servers, await self._behind())
 
-    async def defend(self, backend: Backend, wake: Callable[[], None]) -> None:
-        """Answer what others change while a wish is in force; runs until cancelled.
+    async def _behind(self) -> list[tuple[str, ...]]:
+        told = await self._backend.behind() if self._backend else None
+        if told is not None:
+            return [told]
+        return await asyncio.to_thread(lambda: [servers_of(path).nameservers for path in UPSTREAMS])
+
+    async def defend(self, wake: Callable[[], None]) -> None:
+        """Answer what others change while a wish is in force; runs until cancelled."""
+        await asyncio.gather(*(self._defend(backend, wake) for backend in self._backends.values()))
+
+    async def _defend(self, backend: DnsBackend, wake: Callable[[], None]) -> None:
+        """Answer what others change of one back end's.
 
         Where it can't be noticed (a full disk, no inotify watches left) it goes on after a pause: a back end tells at
         the start of its changes what it has missed.
@@ -155,7 +168,7 @@ class MachineResolver:
                 log.warning("dns.undefended error=%s", error)
                 await asyncio.sleep(next(pauses))
 
-    async def _stand_up_to(self, backend: Backend) -> None:
+    async def _stand_up_to(self, backend: DnsBackend) -> None:
         async with self._turn:
             if self._backend is backend:
                 await self._answer()
@@ -187,6 +200,20 @@ class MachineResolver:
 def _unapplied(dns: MachineDns, choice: Choice) -> Receipt:
     """Return what is to be said where no back end is chosen."""
     return Receipt("none", in_force=not dns.is_wanted, degraded=choice.why[-1] if choice.refused else "")
+
+
+async def _revert_all(backends: Iterable[DnsBackend]) -> Outcome:
+    """Have each undo what is left of it; one that can't does not keep the others from it, and is told at the end."""
+    outcomes: list[Outcome] = []
+    failures: list[AutovpnError] = []
+    for backend in backends:
+        try:
+            outcomes.append(await backend.revert())
+        except AutovpnError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return Outcome(all(outcome.clean for outcome in outcomes), tuple(why for one in outcomes for why in one.why))
 
 
 def _pauses() -> Iterator[float]:

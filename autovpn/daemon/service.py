@@ -18,7 +18,7 @@ from autovpn.daemon.commands import Commands
 from autovpn.daemon.executors.tunnel import nonce_of, receipt_of
 from autovpn.daemon.loop import Goal, Loop
 from autovpn.daemon.remember import Remembered, relinked
-from autovpn.daemon.resolver import Backend, MachineResolver
+from autovpn.daemon.resolver import MachineResolver
 from autovpn.errors import AutovpnError
 from autovpn.system.control import ControlServer
 from autovpn.system.sdnotify import notify, watchdog_interval
@@ -35,16 +35,14 @@ class Service:
         commands: Commands,
         control: ControlServer,
         resolver: MachineResolver,
-        backend: Backend,
         resolv_conf: Path,
     ) -> None:
-        """Put the parts together; `backend` is the one whose file, `resolv_conf`, others may write."""
+        """Put the parts together; others may write `resolv_conf`."""
         self._resolv_conf = resolv_conf
         self._loop = loop
         self._commands = commands
         self._control = control
         self._resolver = resolver
-        self._backend = backend
         self._chores = Chores(loop.complain)
 
     async def run(self) -> tuple[Step, ...]:
@@ -52,7 +50,7 @@ class Service:
         self._answer_signals()
         await self._adopt()
         await self._control.start()
-        self._chores.start(self._resolver.defend(self._backend, self._loop.wake))
+        self._chores.start(self._resolver.defend(self._loop.wake))
         self._chores.start(self._resolver.follow(self._resolv_conf, self._loop.wake))
         self._chores.start(self._watchdog())
         notify("READY=1", "STATUS=watching")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from autovpn.core.dnschoice import MachineDns
+from autovpn.core.resolvconf import ResolvConf
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ class DnsChanged:
 
 
 class DnsBackend(Protocol):
-    """One way of telling this machine which resolvers to use.
+    """One way of telling this machine which resolvers to use; who is one derives from this.
 
     All are idempotent, and `revert` needs nothing but what is left on the machine: it works after a crash, and after
-    one of itself. A machine that does not allow it raises `Refused`; a change that fails half-way is undone and
-    raises `StepFailed`.
+    one of itself, and is quick where nothing is. A machine that does not allow it raises `Refused`; a change that fails
+    half-way is undone and raises `StepFailed`.
     """
 
     name: str
@@ -73,3 +74,15 @@ class DnsBackend(Protocol):
         Close it when done (`contextlib.aclosing`), since it holds a descriptor.
         """
         ...
+
+    async def original(self) -> ResolvConf | None:
+        """Return the machine's own DNS where what is in force hides it; None where resolv.conf tells."""
+        return None
+
+    async def behind(self) -> tuple[str, ...] | None:
+        """Return whom a resolver on this machine asks without us, where files would name our servers; else None."""
+        return None
+
+    def look_again(self) -> None:
+        """Have `changes` look soon: the network changed, and what is in force may have gone with it."""
+        return

@@ -11,11 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from autovpn.core.dnschoice import DnsFacts, DnsWish, MachineDns, refuse_split
+from autovpn.core.dnschoice import DnsWish, MachineDns, refuse_split
+from autovpn.core.dnsfacts import DnsFacts
 from autovpn.core.dnsstanding import Standing
 from autovpn.core.resolvconf import ResolvConf
-from autovpn.dns.backend import DnsChanged, Drift, Outcome, Receipt
-from autovpn.dns.file_look import file_facts, look, servers_of
+from autovpn.dns.backend import DnsBackend, DnsChanged, Drift, Outcome, Receipt
+from autovpn.dns.file_look import file_facts, look, original_facts, servers_of
 from autovpn.dns.file_patience import PATIENCE, QUIET, Budget, Settling
 from autovpn.dns.file_swap import Swap, View
 from autovpn.errors import StepFailed
@@ -28,7 +29,7 @@ _LOCK_TRIES = 200
 _LOCK_PAUSE = 0.05
 
 
-class FileBackend:
+class FileBackend(DnsBackend):
     """resolv.conf, swapped: `apply`, `revert`, `verify`, `changes`, and `revert_now` for who has no event loop.
 
     `on_conflict` is what to do about a program that overwrites us: "reapply" takes its file as the new original and
@@ -61,8 +62,8 @@ class FileBackend:
         self.patience = PATIENCE
 
     async def facts(self) -> DnsFacts:
-        """Gather what the choice of a back end needs to know of the file."""
-        return DnsFacts(await asyncio.to_thread(file_facts, self._path))
+        """Gather what the choice of a back end needs to know of the file, and of the original behind ours."""
+        return await to_its_end(self._looked, self._facts)
 
     async def original(self) -> ResolvConf:
         """Return the machine's own DNS, as it was before us and as others have changed it since."""
@@ -161,11 +162,16 @@ class FileBackend:
             return ""
         return self._words(view)
 
+    def _facts(self) -> DnsFacts:
+        original = self._original_at()
+        return DnsFacts(file_facts(self._path, original), original_facts(original))
+
     def _original(self) -> ResolvConf:
-        view = self._swap.view()
-        if view.standing in _IN_FORCE or view.standing is Standing.VACATED:
-            return servers_of(self._swap.kept_at())
-        return servers_of(self._path)
+        return servers_of(self._original_at())
+
+    def _original_at(self) -> Path:
+        standing = self._swap.view().standing
+        return self._swap.kept_at() if standing in _IN_FORCE or standing is Standing.VACATED else self._path
 
     async def _settled(self, watch: NameWatch) -> None:
         """Return when the file has come to rest."""

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from autovpn.core.dnschoice import FileFacts
+from autovpn.core.dnsfacts import FileFacts, OriginalFacts
 from autovpn.core.dnsstanding import Kind, Look
 from autovpn.core.resolvconf import ResolvConf, parse
 from autovpn.system.files import is_immutable, is_mount_point, read_small
@@ -41,15 +41,19 @@ def look(path: Path) -> Look | None:
 
 def servers_of(path: Path) -> ResolvConf:
     """Return what libc reads at `path`, through symlinks; nothing where it cannot be read."""
-    try:
-        return parse(read_small(path, LARGEST, follow=True) or b"")
-    except OSError:
-        return ResolvConf()
+    return parse(_read(path))
 
 
-def file_facts(path: Path) -> FileFacts:
-    """Gather what decides whether resolv.conf may be swapped."""
-    found = look(path)
+def original_facts(path: Path) -> OriginalFacts:
+    """Gather what tells whose file it is that libc reads at `path`."""
+    data = _read(path)
+    first_line = data.partition(b"\n")[0].decode(errors="replace").strip()
+    return OriginalFacts(os.path.realpath(path), first_line, parse(data).nameservers)
+
+
+def file_facts(path: Path, original: Path | None = None) -> FileFacts:
+    """Gather what decides whether resolv.conf may be swapped; `original` is where it is while ours is in its place."""
+    found = look(original or path)
     mounted = is_mount_point(path)
     return FileFacts(
         path=str(path),
@@ -59,6 +63,13 @@ def file_facts(path: Path) -> FileFacts:
         writable=os.access(path if mounted else path.parent, os.W_OK),
         mounted=mounted,
     )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_small(path, LARGEST, follow=True) or b""
+    except OSError:
+        return b""
 
 
 def _content(path: Path, mode: int) -> tuple[Kind, bytes]:

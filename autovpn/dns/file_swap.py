@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from autovpn.core.dnschoice import DnsWish, refuse_file
+from autovpn.core.dnschoice import DnsWish
+from autovpn.core.dnsfacts import refuse_file
 from autovpn.core.dnsstanding import ON_APPLY, ON_REVERT, Action, Kind, Look, Standing, standing
 from autovpn.core.resolvconf import Original, unseal
 from autovpn.dns.file_look import file_facts, look, servers_of

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from autovpn.core.dnschoice import DnsFacts, FileFacts, MachineDns
+from autovpn.core.dnschoice import MachineDns
+from autovpn.core.dnsfacts import DnsFacts, FileFacts
 from autovpn.core.dnsstanding import Kind
 from autovpn.core.resolvconf import ResolvConf
-from autovpn.dns.backend import DnsChanged, Drift, Outcome, Receipt
+from autovpn.dns.backend import DnsBackend, DnsChanged, Drift, Outcome, Receipt
 
 
-class FakeBackend:
+class FakeBackend(DnsBackend):
     """A back end by name; `refuses` is raised by everything that would change or read something."""
 
     def __init__(self, name: str = "file") -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from autovpn.core.dnschoice import DnsFacts, DnsWish, FileFacts, MachineDns, merge
+from autovpn.core.dnschoice import DnsWish, MachineDns, merge
+from autovpn.core.dnsfacts import DnsFacts, FileFacts
 from autovpn.core.dnsstanding import Kind
 from autovpn.core.resolvconf import ResolvConf
 from autovpn.daemon import resolver as module
 from autovpn.daemon.resolver import MachineResolver
-from autovpn.dns.backend import DnsChanged, Drift, Outcome, Receipt
+from autovpn.dns.backend import DnsBackend, DnsChanged, Drift, Outcome, Receipt
 from autovpn.errors import AutovpnError, Refused, StepFailed, SystemFault
 
 WORK = merge([DnsWish("work", "tun0", ("10.0.0.1",))])
@@ -23,7 +24,7 @@ IMMUTABLE = Refused("/etc/resolv.conf", "it is immutable", "chattr -i it")
 FULL = StepFailed("dns", "the disk is full")
 
 
-class FailingBackend:
+class FailingBackend(DnsBackend):
     """A file that fails when told to, and news of it that fail too. While the gate is shut, nothing can be chosen."""
 
     name = "file"
@@ -74,14 +75,14 @@ def backend() -> FailingBackend:
 
 @pytest.fixture
 def resolver(backend: FailingBackend) -> MachineResolver:
-    return MachineResolver({"file": backend}, lambda: "file")
+    return MachineResolver({"file": backend}, backend.facts, lambda: "file")
 
 
 @asynccontextmanager
 async def defended(resolver: MachineResolver, backend: FailingBackend) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Have the resolver defend itself; the block gets what waits for its next answer."""
     answered = asyncio.Event()
-    defence = asyncio.create_task(resolver.defend(backend, answered.set))
+    defence = asyncio.create_task(resolver.defend(answered.set))
 
     async def answer() -> None:
         await asyncio.wait_for(answered.wait(), 10)

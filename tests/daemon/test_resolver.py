@@ -27,12 +27,12 @@ class Resolving:
 
     def __init__(self, forced: str = "file") -> None:
         self.backend = FakeBackend()
-        self.resolver = MachineResolver({"file": self.backend}, lambda: forced)
+        self.resolver = MachineResolver({"file": self.backend}, self.backend.facts, lambda: forced)
         self.woken = asyncio.Event()
 
     @asynccontextmanager
     async def defended(self) -> AsyncIterator[None]:
-        task = asyncio.get_running_loop().create_task(self.resolver.defend(self.backend, self.woken.set))
+        task = asyncio.get_running_loop().create_task(self.resolver.defend(self.woken.set))
         yield
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -70,7 +70,7 @@ async def test_a_back_end_that_this_version_lacks_is_refused_and_said() -> None:
 async def test_when_the_choice_changes_the_old_back_end_is_undone() -> None:
     forced = ["file"]
     made = Resolving()
-    resolver = MachineResolver({"file": made.backend}, lambda: forced[0])
+    resolver = MachineResolver({"file": made.backend}, made.backend.facts, lambda: forced[0])
     await resolver.apply(WISH)
     forced[0] = "resolved"
     await resolver.apply(WISH)

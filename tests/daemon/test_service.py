@@ -41,11 +41,9 @@ class Served:
         daemon = self.daemon
         daemon.kernel.present = (wifi(),)
         await daemon.build()
-        self.resolver = MachineResolver({"file": self.backend}, lambda: "file")
+        self.resolver = MachineResolver({"file": self.backend}, self.backend.facts, lambda: "file")
         control = ControlServer(daemon.folder / "control.sock", daemon.commands.answer)
-        service = Service(
-            daemon.loop, daemon.commands, control, self.resolver, self.backend, daemon.folder / "resolv.conf"
-        )
+        service = Service(daemon.loop, daemon.commands, control, self.resolver, daemon.folder / "resolv.conf")
         self.task = daemon.follow(service.run())
         if settle:
             await daemon.until_phase(TunnelPhase.UP)

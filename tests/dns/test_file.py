@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import autovpn.dns.file as file_module
+from autovpn.core.dnscandidates import CANDIDATES
 from autovpn.core.dnschoice import DnsWish, MachineDns, choose
 from autovpn.core.dnsstanding import Standing
 from autovpn.core.resolvconf import parse
@@ -659,10 +660,10 @@ class TestRefusals:
     def test_the_choice_is_made_on_the_same_facts(self, scene_of: MakeScene) -> None:
         scene = scene_of("relative")
 
-        choice = choose(asyncio.run(scene.backend().facts()), MachineDns(WORK), None)
+        choice = choose(asyncio.run(scene.backend().facts()), MachineDns(WORK), None, CANDIDATES)
 
         assert choice.backend == "file"
-        assert "a symlink to ../managed/resolv.conf" in choice.why[0]
+        assert "a symlink to ../managed/resolv.conf" in choice.why[-1]
 
 
 def test_what_is_there_before_us_is_what_the_scene_says(scene_of: MakeScene) -> None:

@@ -85,7 +85,7 @@ class RealDaemon(Daemon):
 
     def resolver(self) -> Resolver:
         backend = FileBackend(self.folder / "resolv.conf", self.folder / "state", self.folder / "run")
-        return MachineResolver({"file": backend}, lambda: "file")
+        return MachineResolver({"file": backend}, backend.facts, lambda: "file")
 
 
 def named(ssid: bytes) -> Link:
@@ -148,7 +148,6 @@ def harmless(text: str) -> bool:
     return all(character == "\n" or character.isprintable() for character in text)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["ssid", "ssid_hex", "ssid_glob"])
 def test_a_network_name_of_any_bytes_is_matched_exactly_and_does_nothing_else(trusted_path: Path, kind: str) -> None:
     """Through configuration, decision, explain, status, the environment of a hook, and the journal."""
