@@ -26,7 +26,7 @@ TIERS = ("unit", "system", "netns", "lab")
 TIER_OF_FOLDER = {"system": "system", "dns": "system", "netns": "netns", "lab": "lab"}
 
 # Seconds for a test that starts real programs, on a machine that is busy with others.
-PATIENCE = 90
+PATIENCE = 240
 
 # A red run is red again on the same commit; HYPOTHESIS_PROFILE=explore looks for what nobody has met yet.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)

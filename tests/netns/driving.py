@@ -115,7 +115,7 @@ class Work:
         self.seen.append(event)
         await self._take(self._driver.feed(self._state, event, now()))
 
-    async def news(self, deadline: float = 12.0) -> Ready | Failed:
+    async def news(self, deadline: float = 40.0) -> Ready | Failed:
         """Return the next `Ready` or `Failed`."""
         async with asyncio.timeout(deadline):
             while not self._news:

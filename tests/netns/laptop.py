@@ -67,7 +67,7 @@ class Laptop:
 
     # -- the daemon
 
-    def start(self, program: tuple[str, ...] = AUTOVPN, deadline: float = 10.0) -> None:
+    def start(self, program: tuple[str, ...] = AUTOVPN, deadline: float = 40.0) -> None:
         """Start the daemon, and return when it answers, which it does once it has undone what a dead one left."""
         self.daemon = self.namespace.spawn_private("env", f"PYTHONPATH={REPOSITORY}", *program, "run")
         try:
@@ -86,7 +86,7 @@ class Laptop:
     def stop(self) -> int:
         """Stop the daemon as a service manager does, and return its exit status."""
         assert self.daemon is not None
-        return self.daemon.stop(signal.SIGTERM, deadline=20.0)
+        return self.daemon.stop(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the daemon without a word; what it started goes on."""
@@ -97,7 +97,7 @@ class Laptop:
     def restart(self) -> None:
         """Have the daemon end with everything in place, and start another."""
         assert self.daemon is not None
-        self.daemon.stop(signal.SIGUSR2, deadline=20.0)
+        self.daemon.stop(signal.SIGUSR2)
         self.start()
 
     def ask(self, *arguments: str) -> tuple[int, str]:
@@ -108,7 +108,7 @@ class Laptop:
     def request(self, command: str, **arguments: object) -> dict[str, Any]:
         """Ask the daemon directly, at the cost of a socket instead of a program."""
         with socket.socket(socket.AF_UNIX) as daemon:
-            daemon.settimeout(10.0)
+            daemon.settimeout(60.0)
             daemon.connect(str(self.namespace.file("/run/autovpn/control.sock")))
             daemon.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
             with daemon.makefile() as reply:
@@ -144,7 +144,7 @@ class Laptop:
         logged = rf"tunnel\.(?:backoff|failed) activation={name} .* class=(\S+) words=(.*)"
         return re.findall(logged, self.said)
 
-    def first_failure(self, name: str, deadline: float = 20.0) -> tuple[str, str]:
+    def first_failure(self, name: str, deadline: float = 40.0) -> tuple[str, str]:
         """Wait until a tunnel of an activation fails; return class and words of the first time."""
         wait_until(lambda: self.failures(name), "a tunnel to fail", deadline)
         return self.failures(name)[0]
@@ -154,7 +154,7 @@ class Laptop:
         activation = self.activation(name)
         return activation["state"] if activation else None
 
-    def wait_for(self, name: str, state: str | None, deadline: float = 20.0) -> None:
+    def wait_for(self, name: str, state: str | None, deadline: float = 40.0) -> None:
         """Wait until an activation is in a state; None: until it is gone and nothing of it is being undone."""
 
         def reached() -> bool:

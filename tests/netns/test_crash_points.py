@@ -31,7 +31,7 @@ the same for all types, so each of the others dies after every third record, fro
 """
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_daemon_killed_after_any_record_is_followed_by_one_that_adopts_or_undoes(
     laptop: Laptop, kind: type[Server]
@@ -98,7 +98,7 @@ def is_up(laptop: Laptop, daemon: Newborn) -> bool:
         return reached or daemon.is_dying
 
     try:
-        wait_until(decided, "the daemon to be up, or to die", 20.0)
+        wait_until(decided, "the daemon to be up, or to die", 60.0)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{laptop.daemon and laptop.daemon.output}") from None
     return reached and not daemon.is_dying

@@ -28,9 +28,6 @@ DAEMON = b"autovpn\0run\0"
 PROGRAMS = ("cp", "cat", "date", "ip", "mount", "nft", "nsenter", "ping", "sh", "ss", "ssh", "ssh-keygen", "tee")
 PATHS = ("/etc/resolv.conf", "/etc/autovpn", "/run/autovpn", "/run/stage", "/run/sshd", "/var/lib/autovpn")
 
-# The whole takes some seconds on an idle machine; the deadline is for one that isn't.
-pytestmark = pytest.mark.timeout(90)
-
 
 def namespaces_of(pid: int) -> set[str]:
     """Return a process's PID, network and mount namespace."""

@@ -13,7 +13,6 @@ from tests.netns.dns_mounts import SCENARIOS
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(120)  # hundreds of crashes, on a machine that may be busy
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_mount_point_is_rewritten_and_given_back(tmp_path: Path, scenario: str) -> None:
     """The property is the scenario's docstring; what it makes is gone with its namespace."""

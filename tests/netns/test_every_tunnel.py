@@ -17,7 +17,7 @@ from tests.netns.server_pptp import Pptp
 from tests.netns.servers import Charon, Server, Sshd, Wireguard
 from tests.netns.world import OFFICE, wait_until
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.netns
 
 EVENTS = ("preup", "postup", "predown", "postdown", "failup")
 

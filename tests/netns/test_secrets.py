@@ -65,12 +65,12 @@ def test_a_secret_is_nowhere_to_be_seen(laptop: Laptop, kind: type[Server]) -> N
         onlooker.look_at_processes()
         return laptop.state("office") == "up"
 
-    wait_until(is_up, "the tunnel", 20.0)
+    wait_until(is_up, "the tunnel")
     onlooker.look_at_files()
     onlooker.listen()
     laptop.kill()
     laptop.start()
-    wait_until(is_up, "the tunnel to be taken over", 20.0)
+    wait_until(is_up, "the tunnel to be taken over")
     onlooker.look_at_files()
     onlooker.listen()
     laptop.stop()

@@ -97,7 +97,6 @@ def weather(rtnl: Rtnl, storm: Storm) -> None:
         pass
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("opened", [pytest.param(16 << 20, id="16 MiB"), pytest.param(4096, id="4 KiB")], indirect=True)
 def test_a_storm_ends_in_the_right_table_within_bounded_memory(
     stormy: Namespace, opened: Rtnl, request: pytest.FixtureRequest
