@@ -22,6 +22,8 @@ T = TypeVar("T")
 SLOWNESS = float(os.environ.get("AUTOVPN_TEST_SLOWNESS", "1"))
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
+IFA_F_TENTATIVE = 0x40  # <linux/if_addr.h>
+IPV6_ADDR_LINKLOCAL = "20"  # include/net/ipv6.h, as /proc/net/if_inet6 has it
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # A private /etc that starts as a copy of the machine's, and empty /run and /var/lib. Hard links and renames behave in
@@ -65,7 +67,7 @@ class Program:
         """What it has printed so far, both streams."""
         return self.log.read_text(errors="replace")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = 10.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = 40.0) -> int:
         """Send a signal, wait for the end, and return the exit status (negative: the signal it died of)."""
         self.process.send_signal(number)
         return self.process.wait(deadline * SLOWNESS)
@@ -112,7 +114,7 @@ class Namespace:
     # -- programs
 
     def run(
-        self, *argv: str, check: bool = True, stdin: str | None = None, deadline: float = 20.0, private: bool = False
+        self, *argv: str, check: bool = True, stdin: str | None = None, deadline: float = 60.0, private: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; without success fail with its own words, unless `check` is off."""
         done = subprocess.run(
@@ -152,6 +154,16 @@ class Namespace:
         for family in ("-4", "-6"):
             chosen = [line.removeprefix("-6 ") for line in lines if (":" in line) == (family == "-6")]
             self.run("ip", family, "-batch", "-", stdin="\n".join(chosen))
+
+    def is_settled(self, *devices: str) -> bool:
+        """Report whether the kernel is done with IPv6: these devices have their own address, and all are in use.
+
+        Its work queue comes to that some time after the link is up (addrconf_dad_work in net/ipv6/addrconf.c).
+        """
+        listing = self.call(Path("/proc/thread-self/net/if_inet6").read_text)
+        rows = [line.split()[3:] for line in listing.splitlines()]
+        own = {device for scope, _, device in rows if scope == IPV6_ADDR_LINKLOCAL}
+        return own.issuperset(devices) and not any(int(flags, 16) & IFA_F_TENTATIVE for _, flags, _ in rows)
 
     def ping(self, address: str, *, count: int = 1, wait: float = 1.0) -> bool:
         """Report whether an address answers; `wait` is how long the last answer may take, in seconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from tests.netns.world import GATEWAY, GATEWAY6, OFFICE, OFFICE6, World, wait_un
 
 
 def test_the_gateway_answers_and_the_office_does_not_without_a_tunnel(world: World) -> None:
-    assert world.laptop.ping(GATEWAY)
-    assert world.laptop.ping(GATEWAY6)
+    for address in (GATEWAY, GATEWAY6):
+        wait_until(partial(world.laptop.ping, address), f"{address} to answer")
     assert not world.laptop.ping(OFFICE)
     assert not world.laptop.ping(OFFICE6)
 
@@ -24,7 +25,7 @@ def test_the_office_answers_what_enters_the_gateway_by_another_device(world: Wor
     world.connect(world.laptop, "t0", world.gateway, "t0")
     world.laptop.batch("addr add 10.99.0.2/30 dev t0", "route add 10.20.0.0/24 via 10.99.0.1")
     world.gateway.batch("addr add 10.99.0.1/30 dev t0")
-    assert world.laptop.ping(OFFICE)
+    wait_until(lambda: world.laptop.ping(OFFICE), "the office to answer")
 
 
 def test_undoing_a_change_gives_an_equal_snapshot(world: World) -> None:

@@ -36,8 +36,11 @@ LAPTOP6, GATEWAY6, OFFICE6 = "2001:db8:2::10", "2001:db8:2::1", "2001:db8:20::2"
 _counter = itertools.count()
 
 
-def wait_until(condition: Callable[[], object], what: str, deadline: float = 10.0) -> None:
-    """Return as soon as the condition holds; fail with `what` when it does not within `deadline` seconds."""
+def wait_until(condition: Callable[[], object], what: str, deadline: float = 30.0) -> None:
+    """Return as soon as the condition holds; fail with `what` when it does not within `deadline` seconds.
+
+    The deadline is for a machine that is short of everything: it costs nothing where the condition comes to hold.
+    """
     deadline *= SLOWNESS
     end = time.monotonic() + deadline
     while not condition():
@@ -80,10 +83,11 @@ class World:
         return made
 
     def connect(self, one: Namespace, device: str, other: Namespace, peer: str) -> None:
-        """Lay a cable: a veth pair between two namespaces, both ends up."""
+        """Lay a cable: a veth pair between two namespaces, both ends up and with an address of their own."""
         one.run("ip", "link", "add", device, "type", "veth", "peer", "name", peer, "netns", other.name)
         one.run("ip", "link", "set", device, "up")
         other.run("ip", "link", "set", peer, "up")
+        wait_until(lambda: one.is_settled(device) and other.is_settled(peer), f"{device} and {peer} to be settled")
 
     def drop(self, protocol: str) -> None:
         """Lose the packets of an IP protocol on the wire before the gateway; no error tells their senders."""
@@ -127,6 +131,7 @@ class World:
             "route add default via 10.20.0.1",
             "route add default via 2001:db8:20::1",
         )
+        wait_until(lambda: all(made.is_settled() for made in self._namespaces), "the addresses to be usable")
 
 
 def remove_abandoned() -> None:
