@@ -58,7 +58,7 @@ class Victim:
         assert laptop.daemon is not None
         first = self.lines()
         settled = False
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + 60.0
         while self.lines() - first < lines and not settled:
             assert time.monotonic() < end, f"it does not settle:\n{laptop.daemon.output}"
             quiet = self.lines()
@@ -81,11 +81,11 @@ class Victim:
     def is_settled(self) -> bool:
         """Report whether the daemon has reached what this network asks for."""
         try:
-            status = self.laptop.request("status")
+            status, plan = self.laptop.request("status"), self.laptop.request("plan")
         except (OSError, json.JSONDecodeError):
             return False
         states = [activation["state"] for activation in status["activations"]]
-        return not status["undoing"] and states == (["up"] if self.has_uplink else [])
+        return not status["undoing"] and not plan["changes"] and states == (["up"] if self.has_uplink else [])
 
     def printed(self) -> int:
         """Return how much the client has printed into its file."""
@@ -112,7 +112,6 @@ class Victim:
         (self.laptop.uplink_up if self.has_uplink else self.laptop.uplink_down)()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half(
     laptop: Laptop, kind: type[Server]
@@ -152,7 +151,7 @@ def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half
     if not victim.has_uplink:
         victim.toggle_uplink()
     victim.start()
-    wait_until(victim.is_settled, "the tunnel to be up at last", 30.0)
+    wait_until(victim.is_settled, "the tunnel to be up at last")
     assert len(tunnel_clients(laptop.namespace)) == 1
     wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
     assert adopted, "the seed should show an adoption"
