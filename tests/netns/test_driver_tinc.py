@@ -114,9 +114,11 @@ async def test_a_server_that_is_restarted_at_once_is_found_again_with_its_new_su
         assert isinstance(ready, Ready)
         server.announce("10.21.0.0/24")
         restarted(server)
-        again = await attempt.news(20.0)
-    assert isinstance(again, Ready)
-    assert set(again.facts.prefixes) == {*ready.facts.prefixes, ip_network("10.21.0.0/24")}
+        wanted = {ip_network("10.94.0.1"), OFFICE_NETWORK, ip_network("10.21.0.0/24")}
+        again = await attempt.news()
+        while isinstance(again, Ready) and set(again.facts.prefixes) != wanted:
+            again = await attempt.news()  # they are told as they are announced, one may come late
+    assert isinstance(again, Ready), again
 
 
 async def test_a_machine_that_moves_connects_anew_from_its_new_address(server: Tinc, directory: Path) -> None:

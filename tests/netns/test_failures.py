@@ -195,7 +195,7 @@ def test_a_tunnel_that_gave_up_is_tried_again_by_hand(laptop: Laptop) -> None:
     code, said = laptop.ask("up", "office")
 
     assert code == 0, said
-    assert laptop.namespace.ping(OFFICE)
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
 
 
 def test_a_mended_secret_is_tried_at_the_reload(laptop: Laptop) -> None:
@@ -223,7 +223,7 @@ def test_a_silent_server_is_tried_three_times_and_then_left_for_five_minutes(
     server.silence()
     profile(laptop, first(server, IMPATIENT))
     laptop.start()
-    laptop.wait_for("office", "failed", 28.0)
+    laptop.wait_for("office", "failed", 60.0)
 
     wait_until(lambda: "failup" in moments(laptop), "failup")
     rests(laptop)
@@ -250,7 +250,7 @@ def test_a_closed_port_is_said_in_the_words_of_the_program(laptop: Laptop, kind:
     assert said in words
     server.start()
     laptop.ask("up", "office")  # refused at once, the three attempts are over in seconds
-    wait_until(lambda: moments(laptop)[-2:] == ["preup", "postup"], "the tunnel and its hooks", 20.0)
+    wait_until(lambda: moments(laptop)[-2:] == ["preup", "postup"], "the tunnel and its hooks")
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -336,7 +336,6 @@ def test_a_preup_hook_whose_failure_is_ignored_is_only_mentioned(laptop: Laptop)
 # -- lost
 
 
-@pytest.mark.timeout(90)  # vpnc and strongSwan need some 30 seconds to find their gateway dead
 @pytest.mark.parametrize("kind", [Sshd, Command, Charon, Tinc, Openvpn, Ocserv, Pptp, PowerlessIpsec])
 def test_a_server_that_dies_is_lost_and_found_again(laptop: Laptop, kind: type[Server]) -> None:
     before = laptop.picture()

@@ -44,7 +44,7 @@ def made_anew(laptop: Laptop, words: str) -> None:
     wait_until(lambda: started(laptop, "first") > 1, "another attempt", PATIENCE)
     wait_until(lambda: laptop.state("office") == "up" and is_well(laptop), "the tunnel to be well again", PATIENCE)
     assert words in laptop.daemon.output
-    assert laptop.namespace.ping(OFFICE)
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
 
 
 def delete_child(server: Charon) -> None:
@@ -84,7 +84,7 @@ def test_a_vpnc_that_connects_and_passes_nothing_takes_its_next_form_and_says_so
     wait_until(lambda: started(laptop, "first") > 1, "another attempt", PATIENCE)
     wait_until(lambda: laptop.state("office") == "up", "the tunnel to be up again", PATIENCE)
     assert words in laptop.daemon.output
-    assert laptop.namespace.ping(OFFICE)
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
     form = f"natt (ESP, or ESP in UDP where a NAT is on the way): {mode} came up and passed nothing"
     assert tunnel(laptop)["form"] == form
     assert form in " ".join(laptop.ask("status")[1].split())
@@ -152,4 +152,4 @@ def test_a_tunnel_that_was_taken_over_is_watched_too_and_a_reload_changes_how(la
     assert laptop.ask("reload")[0] == 0
     wait_until(lambda: tunnel(laptop)["health"]["interval"] == 20.0, "the new interval")
     assert started(laptop, "first") == 0
-    assert laptop.namespace.ping(OFFICE)
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")

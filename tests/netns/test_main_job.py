@@ -39,7 +39,7 @@ def test_a_network_brings_its_tunnel_up_and_takes_it_down(laptop: Laptop, kind: 
     laptop.start()
     laptop.wait_for("office", "up")
 
-    assert laptop.namespace.ping(OFFICE)
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
     assert "nameserver 10.20.0.53" in laptop.resolv_conf
     assert moments(laptop) == ["preup", "postup"]
 
@@ -56,6 +56,7 @@ def test_a_daemon_that_was_killed_is_followed_without_a_lost_packet(laptop: Lapt
     before = laptop.picture()
     laptop.start()
     laptop.wait_for("office", "up")
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
     up = laptop.picture()
     pinging = laptop.namespace.spawn("ping", "-n", "-i", "0.05", OFFICE)
 
@@ -133,11 +134,11 @@ def test_a_silent_server_is_said_and_comes_back(laptop: Laptop, kind: type[Serve
     laptop.profile("10-office", text.replace("[tunnel.office]\n", '[tunnel.office]\nconnect_timeout = "3s"\n'))
     laptop.start()
 
-    wait_until(lambda: laptop.failure("office"), "a first failed attempt", 20.0)
+    wait_until(lambda: laptop.failure("office"), "a first failed attempt")
     server.unsilence()
-    laptop.wait_for("office", "up", 40.0)
+    laptop.wait_for("office", "up")
 
-    assert laptop.namespace.ping(OFFICE)
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
     assert moments(laptop) == ["preup", "postup"]
 
 
@@ -169,7 +170,7 @@ def test_down_by_hand_holds_until_up(laptop: Laptop) -> None:
     code, said = laptop.ask("up", "office")
     assert code == 0, said
     assert laptop.state("office") == "up"
-    assert laptop.namespace.ping(OFFICE)
+    wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
 
 
 def test_a_second_daemon_names_the_first(laptop: Laptop) -> None:

@@ -53,7 +53,7 @@ def test_recover_removes_what_no_record_tells_of(laptop: Laptop, accident: Calla
 
     assert "no record tells of it; removed" in said
     assert laptop.picture() == before
-    assert laptop.namespace.ping(GATEWAY)
+    wait_until(lambda: laptop.namespace.ping(GATEWAY), "the gateway to answer")
     assert laptop.ask("recover") == (0, "nothing was left to undo\n")
 
 
@@ -91,6 +91,6 @@ def test_only_the_tunnels_of_this_network_namespace_are_ended(laptop: Laptop) ->
 
     assert code == 0, said
     assert f"process sleep ({ours.pid})" in said
-    ours.process.wait(10)
+    ours.process.wait(40)
     assert elsewhere.process.poll() is None
     assert hooks.process.poll() is None
