@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    collapse_addresses,
+)
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -114,3 +123,15 @@ class Network:
 
 def _differ(one: object, other: object) -> bool:
     return one is not None and other is not None and one != other
+
+
+def is_within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    """Report whether all addresses of one prefix are of the other."""
+    return inner.version == outer.version and inner.overlaps(outer) and inner.prefixlen >= outer.prefixlen
+
+
+def collapsed(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Return the same addresses as few prefixes, in order, so that equal wishes are equal values."""
+    four = [prefix for prefix in prefixes if isinstance(prefix, IPv4Network)]
+    six = [prefix for prefix in prefixes if isinstance(prefix, IPv6Network)]
+    return (*collapse_addresses(four), *collapse_addresses(six))

@@ -4,10 +4,12 @@ The rules, in the order in which the kernel tries them, each with a priority of 
 
     PIN      to ENDPOINT ipproto P dport N lookup main   the tunnel's own packets leave by the uplink, and nothing else
     (QUERY)  sport 914-945 dport 53 lookup main          full: our questions to the uplink's name servers do, too
-    LOCAL    to PREFIX lookup main                       networks behind us, where the tunnel offers what is around them
+    LOCAL    to PREFIX lookup main, by no default route  full: networks behind us, where the tunnel offers what is
+    (_ELSE)  to PREFIX unreachable                       around them; split: "lookup main" alone
     TUNNEL   to PREFIX lookup T                          what the tunnel offers, and the DNS servers that it pushed
     (_ONLY)  to PREFIX unreachable                       IPv6: what was not found there goes nowhere else
-    LAN      to PREFIX lookup main                       full: the private network of the uplink, and those behind us
+    LAN      to PREFIX lookup main                       full: the private network of the uplink, and those behind us,
+    (_ELSE)  to PREFIX unreachable                       which no default route leads to
     UPLINK   oif UPLINK lookup main                      full: what a program has bound to the uplink (SO_BINDTODEVICE)
     ALL      lookup T                                    full: everything else, of both families
     CLOSED   unreachable                                 full, IPv6: as above
@@ -21,6 +23,9 @@ A socket that is bound to a device finds no route of another one. IPv6 then goes
 default` too (rt6_score_route in net/ipv6/route.c), so rules close what routes can't. IPv4 takes any destination to be
 on the link of such a socket when nothing is found (ip_route_output_key_hash_rcu in net/ipv4/route.c): no rule can stop
 that, only a packet filter.
+
+The kernel takes two rules for one if they differ in what they suppress alone (rule_exists in net/core/fib_rules.c), so
+no two of ours do.
 """
 
 from __future__ import annotations
@@ -29,10 +34,11 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Final
 
-from autovpn.core.network import IPAddress, IPNetwork
+from autovpn.core.lan import private_lan
+from autovpn.core.network import IPAddress, IPNetwork, collapsed, is_within
 from autovpn.core.tunnel import PinnedEndpoint, RouteMode
 
 AUTOVPN_PROTO: Final = 87
@@ -52,18 +58,11 @@ QUERY_PORTS: Final = range(914, 946)
 
 DNS_PORT: Final = 53
 
+_WIDEST_DEFAULT: Final = 1  # bits of the halves that stand for a default route where there is one already
+
 FAMILIES: Final = (4, 6)
 IP_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51}  # IANA's protocol numbers
 
-# A wider prefix is not somebody's home but an attempt to pull traffic past the tunnel ("TunnelCrack", LocalNet).
-_WIDEST_LAN: Final = {4: 16, 6: 48}
-_PRIVATE: Final = (
-    IPv4Network("10.0.0.0/8"),  # RFC 1918
-    IPv4Network("172.16.0.0/12"),
-    IPv4Network("192.168.0.0/16"),
-    IPv4Network("169.254.0.0/16"),  # RFC 3927
-    IPv6Network("fc00::/7"),  # RFC 4193
-)
 _LINK_LOCAL: Final = IPv6Network("fe80::/10")
 _SMALLEST_MTU: Final = 576  # every IPv4 host takes that much (RFC 791)
 _SMALLEST_IPV6_MTU: Final = 1280  # RFC 8200
@@ -74,12 +73,14 @@ class Band(IntEnum):
 
     PIN = 0
     LOCAL = 1
-    TUNNEL = 2
-    TUNNEL_ONLY = 3
-    LAN = 4
-    UPLINK = 5
-    ALL = 6
-    CLOSED = 7
+    LOCAL_ELSE = 2
+    TUNNEL = 3
+    TUNNEL_ONLY = 4
+    LAN = 5
+    LAN_ELSE = 6
+    UPLINK = 7
+    ALL = 8
+    CLOSED = 9
 
 
 class RouteKind(IntEnum):
@@ -93,7 +94,8 @@ class RouteKind(IntEnum):
 class RuleSpec:
     """A policy rule of ours: packets of `family` (4 or 6) that fit use `table`, and without one are unreachable.
 
-    `sport` is the first and the last of the source ports.
+    `sport` is the first and the last of the source ports. What the table has leads nowhere if its prefix is of
+    `suppress` bits or fewer: the next rule is asked then.
     """
 
     family: int
@@ -104,6 +106,7 @@ class RuleSpec:
     ipproto: int | None = None
     sport: tuple[int, int] | None = None
     dport: int | None = None
+    suppress: int | None = None
 
     def __str__(self) -> str:
         """Show it as `ip rule` does."""
@@ -114,6 +117,7 @@ class RuleSpec:
         words += [f"sport {self.sport[0]}-{self.sport[1]}"] if self.sport is not None else []
         words += [f"dport {self.dport}"] if self.dport is not None else []
         words.append("unreachable" if self.table is None else f"lookup {_TABLE_NAMES.get(self.table, self.table)}")
+        words += [f"suppress_prefixlength {self.suppress}"] if self.suppress is not None else []
         return " ".join(words)
 
 
@@ -229,8 +233,8 @@ def pin_rules(endpoints: Iterable[PinnedEndpoint], place: Place) -> RoutePlan:
 def guard(uplink: str, place: Place, local: Iterable[IPNetwork] = ()) -> RoutePlan:
     """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again.
 
-    Packets to the networks behind us go on all the time, by whatever route the main table has for them: where the link
-    to one is down, that is the default route.
+    Packets to the networks behind us go on all the time, by whatever route the main table has for them but a default
+    route, which is what is left where the link to one is down.
 
     Being bound to the uplink gets our questions to name servers out (the rule UPLINK) but not the answers in: the
     reverse path filter (net.ipv4.conf.*.rp_filter) looks up the way back without the device, meets the guard and drops
@@ -250,7 +254,7 @@ def guard(uplink: str, place: Place, local: Iterable[IPNetwork] = ()) -> RoutePl
         for protocol in ("udp", "tcp")
     ]
     bound = [RuleSpec(family, place.priority + Band.UPLINK, MAIN_TABLE, oif=uplink) for family in FAMILIES]
-    behind = [RuleSpec(one.version, place.priority + Band.LAN, MAIN_TABLE, dst=one) for one in _collapsed(local)]
+    behind = [rule for one in collapsed(local) for rule in _but_not_by_default(one, place, Band.LAN)]
     everything = [RuleSpec(family, place.priority + Band.ALL, place.table) for family in FAMILIES]
     closed = RuleSpec(6, place.priority + Band.CLOSED, None)
     return RoutePlan((*questions, *behind, *bound, *everything, closed), _fallbacks(place))
@@ -262,7 +266,7 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
         return RoutePlan()
     full = tunnel.mode is RouteMode.FULL
     offered = _offered(tunnel, full=full)
-    rules = _behind_us(tunnel.local, offered, place)
+    rules = _behind_us(tunnel.local, offered, place, full=full)
     rules += [
         RuleSpec(prefix.version, place.priority + Band.TUNNEL, place.table, dst=prefix if prefix.prefixlen else None)
         for prefix in offered
@@ -274,44 +278,37 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
     ]
     if full:
         # Link-local packets never leave their link, and the neighbours on all the other links have no other address.
-        behind = _collapsed(tunnel.local)  # of which the guard has the rules
+        behind = collapsed(tunnel.local)  # of which the guard has the rules
         lan = [one for one in (_LINK_LOCAL, *private_lan(tunnel.on_link, offered)) if one not in behind]
         rules += [RuleSpec(prefix.version, place.priority + Band.LAN, MAIN_TABLE, dst=prefix) for prefix in lan]
     return RoutePlan(tuple(rules), _routes(tunnel, offered, place, full=full))
 
 
-def _behind_us(local: Iterable[IPNetwork], offered: tuple[IPNetwork, ...], place: Place) -> list[RuleSpec]:
+def _behind_us(
+    local: Iterable[IPNetwork], offered: tuple[IPNetwork, ...], place: Place, *, full: bool
+) -> list[RuleSpec]:
     """Keep the networks behind us out of a tunnel that offers what is around them, and the replies to their hosts too.
 
     A part of such a network that the tunnel offers by name does go into the tunnel.
     """
-    taken = (prefix for prefix in _collapsed(local) if any(_within(prefix, wide) for wide in offered))
-    return [RuleSpec(one.version, place.priority + Band.LOCAL, MAIN_TABLE, dst=one) for one in taken]
+    taken = [prefix for prefix in collapsed(local) if any(is_within(prefix, wide) for wide in offered)]
+    if full:
+        return [rule for one in taken for rule in _but_not_by_default(one, place, Band.LOCAL)]
+    return [RuleSpec(one.version, place.priority + Band.LOCAL_ELSE, MAIN_TABLE, dst=one) for one in taken]
 
 
-def private_lan(on_link: Iterable[IPNetwork], offered: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
-    """Return the uplink's prefixes that stay reachable beside a full tunnel.
-
-    A network that calls itself by a public, a very wide, or one of the tunnel's prefixes would pull the traffic to
-    those places out of the tunnel, so it stays unreachable (vanhoefm/vpnleaks#2).
-    """
-    taken = tuple(offered)
-    kept = [prefix for prefix in on_link if _is_private_lan(prefix) and not any(map(prefix.overlaps, taken))]
-    return _collapsed(kept)
+def _but_not_by_default(behind: IPNetwork, place: Place, band: Band) -> tuple[RuleSpec, RuleSpec]:
+    """Lead to a network behind us beside a full tunnel, but by no default route, nor one of the halves of one."""
+    first = place.priority + band
+    return (
+        RuleSpec(behind.version, first, MAIN_TABLE, dst=behind, suppress=_WIDEST_DEFAULT),
+        RuleSpec(behind.version, first + 1, None, dst=behind),
+    )
 
 
 def tunnel_mtu(uplink_mtu: int, overhead: int, *, has_v6: bool) -> int:
     """Return the largest packet, in bytes, that fits into one of the uplink's; never less than IPv6 demands inside."""
     return max(uplink_mtu - overhead, _SMALLEST_IPV6_MTU if has_v6 else _SMALLEST_MTU)
-
-
-def _is_private_lan(prefix: IPNetwork) -> bool:
-    narrow = prefix.prefixlen >= _WIDEST_LAN[prefix.version]
-    return narrow and any(_within(prefix, private) for private in _PRIVATE)
-
-
-def _within(inner: IPNetwork, outer: IPNetwork) -> bool:
-    return inner.version == outer.version and inner.overlaps(outer) and inner.prefixlen >= outer.prefixlen
 
 
 def _offered(tunnel: TunnelRoutes, *, full: bool) -> tuple[IPNetwork, ...]:
@@ -320,8 +317,8 @@ def _offered(tunnel: TunnelRoutes, *, full: bool) -> tuple[IPNetwork, ...]:
     A full tunnel takes everything anyway; a default route among its prefixes, or the two halves that stand for one
     (OpenVPN's `redirect-gateway def1`), would here come before the LAN and what is bound to the uplink.
     """
-    prefixes = [prefix for prefix in tunnel.prefixes if not full or prefix.prefixlen > 1]
-    return _collapsed([*prefixes, *map(ip_network, tunnel.dns)])
+    prefixes = [prefix for prefix in tunnel.prefixes if not full or prefix.prefixlen > _WIDEST_DEFAULT]
+    return collapsed([*prefixes, *map(ip_network, tunnel.dns)])
 
 
 def _routes(tunnel: TunnelRoutes, offered: Iterable[IPNetwork], place: Place, *, full: bool) -> tuple[RouteSpec, ...]:
@@ -340,10 +337,3 @@ def _routes(tunnel: TunnelRoutes, offered: Iterable[IPNetwork], place: Place, *,
 
 def _fallbacks(place: Place) -> tuple[RouteSpec, ...]:
     return tuple(RouteSpec(family, place.table, kind=RouteKind.UNREACHABLE, metric=LAST_METRIC) for family in FAMILIES)
-
-
-def _collapsed(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
-    """Return the same addresses as few prefixes, in order, so that equal wishes are equal values."""
-    four = [prefix for prefix in prefixes if isinstance(prefix, IPv4Network)]
-    six = [prefix for prefix in prefixes if isinstance(prefix, IPv6Network)]
-    return (*collapse_addresses(four), *collapse_addresses(six))

@@ -128,6 +128,8 @@ def _rule_fields(rule: RuleSpec) -> dict[str, Any]:
         fields["sport_range"] = "{}:{}".format(*rule.sport)
     if rule.dport is not None:
         fields["dport_range"] = f"{rule.dport}:{rule.dport}"
+    if rule.suppress is not None:
+        fields["suppress_prefixlen"] = rule.suppress
     return fields
 
 
@@ -157,6 +159,7 @@ def _rule_spec(row: RuleRow) -> RuleSpec:
         ipproto=row.ipproto,
         sport=row.sport,
         dport=row.dport[0] if row.dport else None,
+        suppress=row.suppress_prefixlength,
     )
 
 

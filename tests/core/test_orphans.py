@@ -56,6 +56,6 @@ def test_what_no_entry_names_is_nobodys(entries: list[Entry], left: Traces) -> N
 def test_all_of_it_is_named_for_people() -> None:
     words = EVERYTHING.words
     assert words[:2] == ("process ssh (7)", "device av-office")
-    assert any(one.startswith("IPv4 rule 8705: from all oif wlan0") for one in words)
+    assert any(one.startswith("IPv4 rule 8707: from all oif wlan0") for one in words)
     assert any(one.startswith("IPv6 route unreachable default") for one in words)
     assert Traces().words == ()

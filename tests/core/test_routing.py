@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autovpn.core.lan import private_lan
 from autovpn.core.network import IPAddress, IPNetwork
 from autovpn.core.routing import (
     LAST_METRIC,
@@ -27,7 +28,6 @@ from autovpn.core.routing import (
     choose_table,
     guard,
     pin_rules,
-    private_lan,
     tunnel_mtu,
     tunnel_routing,
 )
@@ -36,6 +36,7 @@ from tests.core.builders import routing_for
 
 PLACE = Place(table=0x8705, priority=8710)
 TUN = 9
+BUT_NOT_BY_DEFAULT = "lookup main suppress_prefixlength 1"
 ENDPOINT = PinnedEndpoint(IPv4Address("198.51.100.7"), 51820, "udp")
 
 
@@ -48,14 +49,19 @@ class Packet:
     sport: int = 50000
 
 
-def way_of(plan: RoutePlan, packet: Packet, *, tunnel_alive: bool = True) -> str:
-    """Look a packet up as the kernel does: "main", "tunnel" or "unreachable"."""
+def way_of(plan: RoutePlan, packet: Packet, *, tunnel_alive: bool = True, main: int = 24) -> str:
+    """Look a packet up as the kernel does: "main", "tunnel" or "unreachable".
+
+    `main` is the length of the prefix of the route that the main table has for it, 0 for the default route.
+    """
     for rule in sorted(plan.rules, key=lambda rule: rule.priority):
         if not _fits(rule, packet):
             continue
         if rule.table is None:
             return "unreachable"
         if rule.table == MAIN_TABLE:
+            if rule.suppress is not None and main <= rule.suppress:
+                continue
             return "main"
         routes = [route for route in plan.routes if _leads(route, packet) and (tunnel_alive or route.device is None)]
         if packet.bound_to and packet.to.version == 6:
@@ -216,17 +222,17 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
         "8710: from all to 2001:db8::7/128 ipproto 50 lookup main",
         "8710: from all ipproto 17 sport 914-945 dport 53 lookup main",
         "8710: from all ipproto 6 sport 914-945 dport 53 lookup main",
-        "8712: from all to 10.8.0.1/32 lookup 34565",
-        "8712: from all to 10.20.0.0/16 lookup 34565",
-        "8712: from all to fd20::/64 lookup 34565",
-        "8713: from all to fd20::/64 unreachable",
-        "8714: from all to fe80::/10 lookup main",
-        "8714: from all to 192.168.1.0/24 lookup main",
-        "8715: from all oif wlan0 lookup main",
-        "8715: from all oif wlan0 lookup main",
-        "8716: from all lookup 34565",
-        "8716: from all lookup 34565",
-        "8717: from all unreachable",
+        "8713: from all to 10.8.0.1/32 lookup 34565",
+        "8713: from all to 10.20.0.0/16 lookup 34565",
+        "8713: from all to fd20::/64 lookup 34565",
+        "8714: from all to fd20::/64 unreachable",
+        "8715: from all to fe80::/10 lookup main",
+        "8715: from all to 192.168.1.0/24 lookup main",
+        "8717: from all oif wlan0 lookup main",
+        "8717: from all oif wlan0 lookup main",
+        "8718: from all lookup 34565",
+        "8718: from all lookup 34565",
+        "8719: from all unreachable",
     ]
     assert [str(route) for route in plan.routes] == [
         "default (IPv4) dev 9 table 34565 metric 1",
@@ -240,13 +246,13 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
     ("mode", "offered", "local", "rule"),
     [
         (RouteMode.SPLIT, "10.20.0.0/16", "10.30.0.0/24", None),
-        (RouteMode.SPLIT, "10.0.0.0/8", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
-        (RouteMode.SPLIT, "10.30.0.0/24", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
+        (RouteMode.SPLIT, "10.0.0.0/8", "10.30.0.0/24", "8712: from all to 10.30.0.0/24 lookup main"),
+        (RouteMode.SPLIT, "10.30.0.0/24", "10.30.0.0/24", "8712: from all to 10.30.0.0/24 lookup main"),
         (RouteMode.SPLIT, "10.30.0.0/24", "10.0.0.0/8", None),
-        (RouteMode.FULL, "10.20.0.0/16", "203.0.113.0/24", "8714: from all to 203.0.113.0/24 lookup main"),
-        (RouteMode.FULL, "10.0.0.0/8", "10.30.0.0/24", "8711: from all to 10.30.0.0/24 lookup main"),
-        (RouteMode.FULL, "10.20.0.0/16", "10.0.0.0/8", "8714: from all to 10.0.0.0/8 lookup main"),
-        (RouteMode.SPLIT, "fd00::/16", "fd00:30::/64", "8711: from all to fd00:30::/64 lookup main"),
+        (RouteMode.FULL, "10.20.0.0/16", "203.0.113.0/24", f"8715: from all to 203.0.113.0/24 {BUT_NOT_BY_DEFAULT}"),
+        (RouteMode.FULL, "10.0.0.0/8", "10.30.0.0/24", f"8711: from all to 10.30.0.0/24 {BUT_NOT_BY_DEFAULT}"),
+        (RouteMode.FULL, "10.20.0.0/16", "10.0.0.0/8", f"8715: from all to 10.0.0.0/8 {BUT_NOT_BY_DEFAULT}"),
+        (RouteMode.SPLIT, "fd00::/16", "fd00:30::/64", "8712: from all to fd00:30::/64 lookup main"),
     ],
 )
 def test_a_network_behind_us_stays_there_whatever_the_tunnel_offers_around_it(
@@ -271,6 +277,27 @@ def test_a_full_tunnel_leaves_the_networks_behind_us_alone_at_every_moment(
         assert way_of(before, Packet(to)) == "main"
         named = any(to in one and one.prefixlen > local.prefixlen for one in offered if one.version == local.version)
         assert named or way_of(before | routed, Packet(to)) == "main"
+
+
+@given(tunnels, prefixes, st.sampled_from([0, 1]))
+def test_nothing_for_a_network_behind_us_leaves_by_the_uplink_while_a_full_tunnel_is_wanted(
+    tunnel: TunnelRoutes, local: IPNetwork, default: int
+) -> None:
+    """Where the link to it is down, nothing but a default route is left, or the halves that somebody made of one."""
+    full = replace(tunnel, mode=RouteMode.FULL, local=(local,), on_link=(), prefixes=tunnel.prefixes[:1])
+    before, routed = guard("wlan0", PLACE, full.local), tunnel_routing(full, PLACE)
+    for to in (local[0], local[-1]):
+        assert way_of(before, Packet(to), main=default) == "unreachable"
+        assert to.is_link_local or way_of(before | routed, Packet(to), main=default) in {"unreachable", "tunnel"}
+
+
+@given(tunnels, prefixes)
+def test_no_two_rules_differ_in_what_they_suppress_alone(tunnel: TunnelRoutes, local: IPNetwork) -> None:
+    """The kernel would take the second for the first, and a reload from one mode to the other undo both."""
+    rules = set(guard("wlan0", PLACE, (local,)).rules)
+    for mode in (RouteMode.FULL, RouteMode.SPLIT):
+        rules |= set(tunnel_routing(replace(tunnel, mode=mode, local=(local,)), PLACE).rules)
+    assert len({replace(rule, suppress=None) for rule in rules}) == len(rules)
 
 
 def test_mode_none_changes_nothing() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from autovpn.core.network import IPNetwork
 from autovpn.core.routing import (
     DNS_PORT,
     QUERY_PORTS,
@@ -26,7 +27,7 @@ from autovpn.core.tunnel import PinnedEndpoint, RouteMode
 from autovpn.system import links, routes
 from autovpn.system.rtnl import Rtnl
 from tests.core.builders import routing_for
-from tests.netns.namespace import Namespace
+from tests.netns.namespace import Namespace, is_settled
 from tests.netns.world import GATEWAY, GATEWAY6, World, wait_until
 
 ALIAS = "autovpn:routes"
@@ -40,10 +41,12 @@ COUNTERS = """
 table inet ways {
     counter eth0 { }
     counter tun0 { }
+    counter lan0 { }
     chain out {
         type filter hook output priority 0; policy accept;
         oifname { "eth0", "eth9" } th dport { 443, 4500 } counter name eth0
         oifname "tun0" th dport { 443, 4500 } counter name tun0
+        oifname "lan0" th dport { 443, 4500 } counter name lan0
     }
 }
 """
@@ -63,6 +66,7 @@ async def tunnel_device() -> int:
     await links.set_up(index)
     await links.add_address(index, ip_interface("10.98.0.2/30"))
     await links.add_address(index, ip_interface("fd98::2/64"))
+    wait_until(lambda: is_settled("tun0"), "the addresses to be usable")
     return index
 
 
@@ -87,8 +91,14 @@ def way_of(laptop: Namespace, address: str, *, port: int = 443, tcp: bool = Fals
     return str(left[0])
 
 
-async def full(*, has_ipv6: bool = True, **changes: object) -> tuple[TunnelRoutes, RoutePlan]:
-    tunnel = TunnelRoutes(await tunnel_device(), RouteMode.FULL, OFFERED, has_ipv6=has_ipv6)
+async def full(*, has_ipv6: bool = True) -> tuple[TunnelRoutes, RoutePlan]:
+    return await tunnel_is_up(has_ipv6=has_ipv6)
+
+
+async def tunnel_is_up(
+    mode: RouteMode = RouteMode.FULL, *, has_ipv6: bool = True, local: tuple[IPNetwork, ...] = ()
+) -> tuple[TunnelRoutes, RoutePlan]:
+    tunnel = TunnelRoutes(await tunnel_device(), mode, OFFERED, has_ipv6=has_ipv6, local=local)
     plan = routing_for(tunnel, ENDPOINTS, "eth0", PLACE)
     await routes.apply(plan)
     return tunnel, plan
@@ -191,6 +201,39 @@ async def test_the_private_lan_stays_reachable_beside_a_full_tunnel(laptop: Name
     await routes.apply(routing_for(tunnel, ENDPOINTS, "eth0", PLACE))
     assert way_of(laptop, "192.168.7.9") == "eth0"
     assert way_of(laptop, "fd77::9") == "eth0"
+
+
+BEHIND = ("10.30.0.2", "fd30::2", "10.20.0.200")
+BEHIND_US = tuple(map(ip_network, ("10.30.0.0/24", "fd30::/64", "10.20.0.192/26")))
+
+
+@pytest.mark.parametrize("is_up", [False, True])
+async def test_nothing_for_a_network_behind_us_leaves_by_the_uplink_when_its_link_is_down(
+    world: World, laptop: Namespace, *, is_up: bool
+) -> None:
+    """Neither while the full tunnel is made nor beside it, also where it offers what is around such a network."""
+    world.connect(laptop, "lan0", world.gateway, "lan0")
+    laptop.batch("addr add 10.30.0.1/24 dev lan0", "addr add fd30::1/64 dev lan0", "addr add 10.20.0.193/26 dev lan0")
+    inject(laptop)
+    await routes.apply(guard("eth0", PLACE, BEHIND_US))
+    if is_up:
+        await tunnel_is_up(local=BEHIND_US)
+    wait_until(lambda: [way_of(laptop, one) for one in BEHIND] == ["lan0"] * 3, "the link to be used")
+    laptop.batch("link set lan0 down")
+    assert [way_of(laptop, one) for one in BEHIND] == ["unreachable"] * 3
+    laptop.batch("link set lan0 up", "addr replace fd30::1/64 dev lan0")
+    wait_until(lambda: [way_of(laptop, one) for one in BEHIND] == ["lan0"] * 3, "the link to be used again")
+
+
+@pytest.mark.parametrize(("before", "after"), [(RouteMode.FULL, RouteMode.SPLIT), (RouteMode.SPLIT, RouteMode.FULL)])
+async def test_a_tunnel_of_another_mode_leaves_the_networks_behind_us_theirs(
+    laptop: Namespace, before: RouteMode, after: RouteMode
+) -> None:
+    tunnel, was = await tunnel_is_up(mode=before, local=BEHIND_US)
+    becomes = routing_for(replace(tunnel, mode=after), ENDPOINTS, "eth0", PLACE)
+    await routes.amend(was, becomes)
+    with Rtnl.open() as rtnl:
+        assert set(routes.present(rtnl.tables()).rules) == set(becomes.rules)
 
 
 async def test_while_a_full_tunnel_is_made_only_the_tunnel_itself_gets_out(laptop: Namespace) -> None:

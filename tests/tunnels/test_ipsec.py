@@ -177,7 +177,7 @@ def test_a_tunnel_that_the_server_deletes_is_told_from_one_whose_server_is_dead(
 
 def test_a_server_that_was_silent_once_is_not_called_so_after_it_answered() -> None:
     play = up()
-    ike = {"autovpn-office": {"state": "ESTABLISHED"}}
+    ike: dict[str, Any] = {"autovpn-office": {"state": "ESTABLISHED"}}
     play.feed(ViciEvent("ike-updown", ike), LIST, ViciAnswer("list"))
     play.feed(ViciEvent("ike-updown", {"up": "yes"} | ike), CHILD_DOWN, GONE, ViciAnswer("list"))
     assert play.news[1:] == [Failed(FailureClass.LOST, "the server ended the tunnel (there is no child SA any more)")]
