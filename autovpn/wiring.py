@@ -69,9 +69,9 @@ def left_behind(directories: Directories) -> tuple[str, ...]:
     Raises:
         JournalError: its journal can't be read.
     """
-    from autovpn.daemon import assembly
+    from autovpn.daemon import aftermath
 
-    return asyncio.run(assembly.left_behind(directories))
+    return asyncio.run(aftermath.left_behind(directories))
 
 
 def recover(directories: Directories) -> Recovery:
@@ -80,8 +80,9 @@ def recover(directories: Directories) -> Recovery:
     Raises:
         AlreadyRunning: a daemon holds the lock.
     """
-    from autovpn.daemon import assembly
     from autovpn.system.lock import DaemonLock
 
     with DaemonLock(*directories.locks):
-        return asyncio.run(assembly.recover(directories))
+        from autovpn.daemon import aftermath
+
+        return asyncio.run(aftermath.recover(directories))

@@ -20,6 +20,7 @@ from autovpn.cli.commands import (
 )
 from autovpn.cli.hook import main as hook_main
 from autovpn.cli.render import render_check
+from autovpn.cli.safe import clean
 
 
 @click.command(cls=Teaching)
@@ -74,13 +75,24 @@ def check(config_directory: Path, *, as_json: bool) -> int:
 def recover(config_directory: Path, run_directory: str, state_directory: Path, *, as_json: bool) -> int:
     """Undo all that a daemon which died has left behind.
 
-    It refuses while a daemon runs, which undoes such things itself. Calling it when nothing is left is fine.
+    It refuses while a daemon runs, which undoes such things itself. Calling it when nothing is left is fine. The
+    configuration is not read.
+
+    Exit status: 0 nothing is left, 1 something is, or a daemon runs, 2 wrong usage.
     """
     from autovpn import wiring
 
     recovery = wiring.recover(wiring.Directories(config_directory, Path(run_directory), state_directory))
     undone = f"undone: {'; '.join(recovery.undone)}" if recovery.undone else "nothing was left to undo"
-    return say({"message": undone, "undone": list(recovery.undone), "problems": list(recovery.left)}, as_json=as_json)
+    for words in () if as_json else recovery.found:
+        click.echo(f"found: {clean(words)}")
+    report = {
+        "message": undone,
+        "found": list(recovery.found),
+        "undone": list(recovery.undone),
+        "problems": list(recovery.left),
+    }
+    return say(report, as_json=as_json)
 
 
 @click.command(

@@ -1,13 +1,11 @@
-"""Puts the parts together: the daemon, one look without it, and the recovery after it."""
+"""Puts the parts together: the daemon, and one look without it."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from autovpn.config.load import load
@@ -17,6 +15,7 @@ from autovpn.core.memory import Memory
 from autovpn.core.network import IPAddress
 from autovpn.core.profile import Hook, Policy
 from autovpn.core.snapshot import Link, Snapshot
+from autovpn.daemon.aftermath import journal_in, place_in, recover, sweep
 from autovpn.daemon.backends import machine_resolver
 from autovpn.daemon.commands import Commands
 from autovpn.daemon.devices import KernelDevices
@@ -25,32 +24,23 @@ from autovpn.daemon.executors.nonce import new_nonce
 from autovpn.daemon.kernel import KernelLinks, KernelRoutes
 from autovpn.daemon.loop import Loop
 from autovpn.daemon.machine import Machine
-from autovpn.daemon.places import Directories, Observation, Recovery
+from autovpn.daemon.places import Directories, Observation
 from autovpn.daemon.probing import TunnelProbes
-from autovpn.daemon.programs import HookPrograms, TunnelPrograms
+from autovpn.daemon.programs import HookPrograms
 from autovpn.daemon.questions import Questions
-from autovpn.daemon.recovery import recover_all
 from autovpn.daemon.remember import Memories
 from autovpn.daemon.service import Service
-from autovpn.daemon.sessions import Place, Sessions
+from autovpn.daemon.sessions import Sessions
 from autovpn.daemon.settings import Reading, Settings
-from autovpn.daemon.sweep import Sweep, Swept
 from autovpn.daemon.watching import Watch
 from autovpn.errors import ConfigError
 from autovpn.system import neighbours
 from autovpn.system.control import ControlServer
-from autovpn.system.journal import Journal, this_origin
-from autovpn.system.logfile import LogFile
 from autovpn.system.resolve import resolve
 from autovpn.system.rtnl import Rtnl
-from autovpn.system.rtnl_rows import Changes, Tables
 from autovpn.system.runner import Runner
 from autovpn.system.sleep import ClockWatch
 from autovpn.system.wireless import WirelessWatch
-from autovpn.tunnels.drivers import DRIVERS
-
-NOTIFIER = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "notify.py"))
-"""The argument list by which a tunnel's program reports to us; isolated, so that it starts fast."""
 
 
 def policy_of(directories: Directories) -> Policy:
@@ -87,12 +77,11 @@ async def serve(directories: Directories) -> tuple[str, ...]:
         await recover(directories)
         raise
     async with _watch() as watch:
-        journal = _journal(directories)
+        journal = journal_in(directories)
         wrong = await journal.open()
         resolver = machine_resolver(directories, policy.dns_on_conflict, lambda: loop.policy.dns_backend)
         questions = Questions()
-        place = Place(directories.run / "tunnels", DRIVERS, NOTIFIER)
-        sessions = Sessions(place, _devices(watch.tables), questions)
+        sessions = Sessions(place_in(directories), KernelDevices(watch.tables), questions)
         hooks = HookPrograms()
         runner = Runner(
             journal,
@@ -115,7 +104,7 @@ async def serve(directories: Directories) -> tuple[str, ...]:
         sessions.connect(loop.tell_attempt, loop.note_receipt)
         questions.connect(loop.wake)
         settings = Settings(lambda: _reading(directories))
-        swept = await _sweep(journal, watch.tables)
+        swept = await sweep(journal, watch.tables)
         commands = Commands(loop, settings, questions, resolver.standing, (*wrong, *swept.removed, *swept.left))
         control = ControlServer(directories.run / "control.sock", commands.answer)
         service = Service(loop, commands, control, resolver, directories.resolv_conf)
@@ -130,60 +119,6 @@ async def observe(directories: Directories) -> Observation:
         resolver = machine_resolver(directories)
         snapshot = Snapshot(watch.links(policy, await resolver.original()))
         return Observation(decide(snapshot, policy, Memory(), time.monotonic()), snapshot, policy)
-
-
-async def recover(directories: Directories) -> Recovery:
-    """Undo all that a dead daemon left behind; the caller holds the lock."""
-    journal = _journal(directories)
-    wrong = await journal.open()
-    with await asyncio.to_thread(Rtnl.open) as rtnl:
-        look = _looker(rtnl)
-        place = Place(directories.run / "tunnels", DRIVERS, NOTIFIER)
-        sessions = Sessions(place, _devices(look), Questions())
-        resolver = machine_resolver(directories)
-        done = await recover_all(
-            journal, executors(HookPrograms(), KernelRoutes(look), KernelLinks(look), sessions, resolver)
-        )
-        swept = await _sweep(journal, look)
-        outcome = await resolver.revert()  # also what no record tells of: the two names on disk are the truth
-    return Recovery(
-        undone=(*done.undone, *swept.removed),
-        left=(*wrong, *done.complaints, *done.left, *swept.left, *outcome.why),
-    )
-
-
-async def _sweep(journal: Journal, look: Callable[[], Tables]) -> Swept:
-    """Remove what no entry of the journal names; the locks say that no other daemon of ours is at work here."""
-    processes = TunnelPrograms(journal.origin.namespace)
-    return await Sweep(processes, KernelLinks(look), KernelRoutes(look)).run(journal.entries)
-
-
-async def left_behind(directories: Directories) -> tuple[str, ...]:
-    """Return the steps that a daemon which is gone has left on the machine; nothing is changed."""
-    journal = await asyncio.to_thread(_journal, directories)
-    await journal.open()
-    return tuple(str(entry.step) for entry in journal.entries)
-
-
-def _journal(directories: Directories) -> Journal:
-    return Journal(
-        LogFile(directories.run / "journal", durable=False),
-        LogFile(directories.state / "journal", durable=True),
-        this_origin(),
-    )
-
-
-def _devices(look: Callable[[], Tables]) -> KernelDevices:
-    return KernelDevices(look)
-
-
-def _looker(rtnl: Rtnl) -> Callable[[], Tables]:
-    def look() -> Tables:
-        while rtnl.drain() & Changes.MORE:
-            pass
-        return rtnl.tables()
-
-    return look
 
 
 def _reading(directories: Directories) -> Reading:

@@ -36,7 +36,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What became of the traces of a dead daemon: a sentence for each that was undone, and for each that is left."""
+    """What became of the traces of a dead daemon: a sentence for each that was undone, and for each that is left.
+
+    `found` says what was wrong with its journal, which is mended.
+    """
 
     undone: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()

@@ -38,13 +38,17 @@ LARGE = 256 * 1024
 
 @dataclass(slots=True)
 class _Volume:
-    """One file of the journal. Where it is not `sound` the next record is written together with all that is known."""
+    """One file of the journal. Where it is not `sound` the next record is written together with all that is known.
+
+    A file of another boot is not sound, and a `damaged` one is neither sound nor as we wrote it.
+    """
 
     log: Log
     entries: Entries = field(default_factory=dict)
     sequence: int = 0
     size: int = 0
     sound: bool = False
+    damaged: bool = False
     limit: int = LARGE
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -78,6 +82,13 @@ class Journal:
     async def record(self, record: Record) -> None:
         """Write a record down. A cancelled caller leaves it written."""
         await asyncio.shield(asyncio.ensure_future(self._record(record)))
+
+    async def mend(self) -> None:
+        """Write anew what was found damaged, so that the next reader finds nothing wrong; raise as `record` does."""
+        for volume in (self._disk, self._boot):
+            async with volume.writing:
+                if volume.damaged and not volume.sound:
+                    await self._rewrite(volume, volume.entries)
 
     async def _record(self, record: Record) -> None:
         volume = self._volume(record)
@@ -126,6 +137,7 @@ class Journal:
             if foreign:
                 wrong.append(f"{len(foreign)} changes of another boot or network namespace are gone, and forgotten")
         volume.sequence, volume.size = len(records), len(content)
+        volume.damaged = bool(wrong)
         volume.sound = home and not wrong
         return [f"{volume.log.name}: {words}" for words in wrong]
 

@@ -264,6 +264,7 @@ def test_run_is_the_daemon_in_these_directories(tmp_path: Path, monkeypatch: pyt
         (wiring.Recovery(), 0, "nothing was left to undo\n", ""),
         (wiring.Recovery(undone=("a", "b")), 0, "undone: a; b\n", ""),
         (wiring.Recovery(left=("c stays",)), 1, "nothing was left to undo\n", "autovpn: c stays\n"),
+        (wiring.Recovery(("a",), found=("a \x1b", "b")), 0, "found: a \\x1b\nfound: b\nundone: a\n", ""),
     ],
 )
 def test_recover_says_what_it_undid_and_what_it_left(

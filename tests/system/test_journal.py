@@ -132,6 +132,21 @@ async def test_a_torn_journal_is_mended_by_the_next_record(files: Files) -> None
     assert not files.report
 
 
+async def test_a_damaged_journal_is_mended_once_and_a_whole_one_left_alone(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(await files.open(), GUARD, DNS)
+    files.boot.write_bytes(files.boot.read_bytes()[:-20])
+
+    await (await files.open()).mend()
+    journal = await files.open()
+
+    assert not files.report
+    assert [entry.step for entry in journal.entries] == [DNS]
+    monkeypatch.setattr(LogFile, "replace", pytest.fail)
+    await journal.mend()
+
+
 @given(data=st.data())
 async def test_any_damaged_bytes_cost_no_more_than_their_lines(data: st.DataObject) -> None:
     machine = Machine()
