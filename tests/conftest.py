@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from tests.lab.boot import why_no_guest
 from tests.lab.kernel import kernel
+from tests.strikes import tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +77,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if reason := why_not(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: TIERS.index(tier_of(item.path)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many crashes and faults were generated, by kind."""
+    for heading, kinds in sorted(tally.items()):
+        each = ", ".join(f"{kind} {times}" for kind, times in sorted(kinds.items()))
+        terminalreporter.write_line(f"{kinds.total()} {heading}: {each}")
 
 
 @pytest.fixture(autouse=True, scope="session")

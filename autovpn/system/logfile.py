@@ -58,9 +58,9 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)  # which gives the number back to others even where it fails (close(2))
 
     async def read(self) -> bytes:
         """Return all that is there; nothing when there is no file."""
@@ -95,7 +95,7 @@ class LogFile:
         with suppress(FileNotFoundError):
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
-                _check_plain(descriptor)
+                _plain(descriptor)
                 return file.read()
         return b""
 
@@ -120,13 +120,13 @@ class LogFile:
     def _open(self) -> None:
         # O_NONBLOCK is for whoever put a fifo here; a plain file knows no waiting.
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        self._descriptor = os.open(self._path, flags)
+        descriptor = os.open(self._path, flags)
         try:
-            _check_plain(self._descriptor)
+            length = _plain(descriptor).st_size
         except OSError:
-            self.close()
+            os.close(descriptor)
             raise
-        self._length = os.fstat(self._descriptor).st_size
+        self._descriptor, self._length = descriptor, length
 
     def _replace(self, content: bytes) -> None:
         folder = self._path.parent
@@ -135,8 +135,12 @@ class LogFile:
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & WRITABLE_BY_OTHERS:
             raise PermissionError(errno.EPERM, f"{folder} must be a folder that is ours and where only we can write")
         Disk().replace(self._path, content, _PRIVATE)
-        self.close()
-        self._open()
+        # From here on it is written, whatever else fails; and until here the old file stays open, so that the next line
+        # finds it removed where only the end of the replacing failed.
+        with suppress(OSError):
+            self.close()
+        with suppress(OSError):
+            self._open()
 
 
 def _write_whole(descriptor: int, line: bytes) -> None:
@@ -144,6 +148,9 @@ def _write_whole(descriptor: int, line: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _check_plain(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+def _plain(descriptor: int) -> os.stat_result:
+    """Return the facts of a file that must be a plain one."""
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EINVAL, "is not a plain file")
+    return facts
