@@ -143,6 +143,11 @@ class Step:
         """Return its place in the order of doing."""
         return self.kind.rank
 
+    @property
+    def stands_on(self) -> str | None:
+        """Return the device that the step changes or leads to, and that takes it away when it goes; None without."""
+        return self.value.device if isinstance(self.value, AddressValue | RoutesValue) else None
+
     def __str__(self) -> str:
         """Name the step for people."""
         of = f" {self.object}" if self.object else ""

@@ -312,6 +312,8 @@ class Loop:
         if current is None:
             return
         failure = Failure(FailureClass.LOCAL, f"{step.kind.value}: {words}")
+        if step.stands_on and not self.machine.kernel.has_link(step.stands_on):  # which its driver may not know yet
+            failure = Failure(FailureClass.LOST, f"the device {step.stands_on} is gone")
         self.tunnels.tell(current, Broke(failure, jitter()), self.machine.clock())
 
     def _current(self, activation: Activation | None) -> TunnelKey | None:

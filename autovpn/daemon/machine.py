@@ -30,6 +30,10 @@ class Kernel(Protocol):
         """Return the index of every link by its name as of the last look, those of ours too."""
         ...
 
+    def has_link(self, name: str) -> bool:
+        """Report whether there is a link of this name now."""
+        ...
+
     def paused(self) -> AbstractContextManager[None]:
         """Let the kernel's news wait meanwhile."""
         ...

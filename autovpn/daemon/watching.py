@@ -70,6 +70,10 @@ class Watch:
         """Return the index of every link by its name as of the last look, those of ours too."""
         return {row.name: row.index for row in self._tables.links.values()}
 
+    def has_link(self, name: str) -> bool:
+        """Report whether there is a link of this name now."""
+        return any(row.name == name for row in self.tables().links.values())
+
     def tables(self) -> Tables:
         """Return the kernel's tables as they are now; what is news in them will be looked at."""
         if self._read_all() & _RELEVANT:

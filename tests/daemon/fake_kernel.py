@@ -141,6 +141,9 @@ class FakeKernel:
         ours = {link.name: index for index, link in self._machine.links.items()}
         return ours | {link.name: link.id.index for link in self.present}
 
+    def has_link(self, name: str) -> bool:
+        return name in self.indexes()
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         self.pauses += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from autovpn.core.network import Gateway
 from autovpn.core.profile import DnsSettings, Event, Hook, Key
 from autovpn.core.steps import StepKind
-from autovpn.core.tunnel import TunnelPhase
+from autovpn.core.tunnel import FailureClass, TunnelPhase
 from autovpn.daemon.chores import Chores
 from autovpn.daemon.executors.dns import DnsExecutor
 from autovpn.daemon.loop import Goal
@@ -222,3 +223,42 @@ class TestChores:
         chores = Chores(pytest.fail)
         chores.start(asyncio.Event().wait())
         await chores.cancel()
+
+
+class TestDevice:
+    """A device that goes while its tunnel comes up: the tunnel is lost, and nothing is wrong with this machine."""
+
+    @staticmethod
+    def losing_it_at(moment: int, folder: Path) -> tuple[str, FailureClass | None]:
+        """Have the device go at a moment counted from its making; return the moment's name and the failure."""
+        seen: list[str] = []
+        failures: list[FailureClass] = []
+
+        async def story(daemon: Daemon) -> None:
+            def passed(name: str) -> None:
+                ours = [index for index, link in daemon.machine.links.items() if link.alias]
+                if not ours or len(seen) > moment:
+                    return
+                seen.append(name)
+                if len(seen) > moment:
+                    daemon.machine.remove_link(ours[0])
+
+            daemon.machine.on_point = passed
+            await daemon.begin(cable())
+            state = daemon.loop.tunnels.view
+            await daemon.until(lambda: state()[daemon.first].last_failure is not None or "postup" in daemon.applied())
+            failures.extend(failure.kind for failure in [state()[daemon.first].last_failure] if failure)
+
+        play(folder, story)
+        return (seen[moment] if len(seen) > moment else ""), failures[0] if failures else None
+
+    def test_it_is_lost_at_whatever_moment_of_coming_up_it_goes(self, tmp_path: Path) -> None:
+        fates = []
+        for moment in itertools.count():
+            name, failure = self.losing_it_at(moment, tmp_path / str(moment))
+            if not name:
+                break
+            fates.append((name, failure))
+        assert {failure for _, failure in fates} == {FailureClass.LOST, None}
+        failed = {name for name, failure in fates if failure}
+        assert {"before mtu", "before address", "before route"} <= failed
