@@ -96,6 +96,8 @@ $(VENV)/.tests: pyproject.toml | $(VENV)/bin/python
 packages: ## the Debian packages of the tests; elsewhere, what is missing and how to get it
 	@scripts/packages $(TEST_PACKAGES)
 	@scripts/libreswan .cache/libreswan
+	@scripts/unpack .cache/openresolv openresolv
+	@scripts/unpack .cache/resolvconf resolvconf
 
 lab-packages:
 	@scripts/packages $(LAB_PACKAGES)
