@@ -156,14 +156,8 @@ class Namespace:
             self.run("ip", family, "-batch", "-", stdin="\n".join(chosen))
 
     def is_settled(self, *devices: str) -> bool:
-        """Report whether the kernel is done with IPv6: these devices have their own address, and all are in use.
-
-        Its work queue comes to that some time after the link is up (addrconf_dad_work in net/ipv6/addrconf.c).
-        """
-        listing = self.call(Path("/proc/thread-self/net/if_inet6").read_text)
-        rows = [line.split()[3:] for line in listing.splitlines()]
-        own = {device for scope, _, device in rows if scope == IPV6_ADDR_LINKLOCAL}
-        return own.issuperset(devices) and not any(int(flags, 16) & IFA_F_TENTATIVE for _, flags, _ in rows)
+        """Report whether the kernel is done with the IPv6 addresses of these devices."""
+        return self.call(is_settled, *devices)
 
     def ping(self, address: str, *, count: int = 1, wait: float = 1.0) -> bool:
         """Report whether an address answers; `wait` is how long the last answer may take, in seconds."""
@@ -252,6 +246,16 @@ class Namespace:
             ("nft", "--stateless", "list", "ruleset"),
         )
         return "".join(f"$ {' '.join(argv)}\n{self.run(*argv).stdout}" for argv in commands)
+
+
+def is_settled(*devices: str) -> bool:
+    """Report whether these devices have their own IPv6 address and all are in use, where the calling thread is.
+
+    The kernel's work queue comes to that some time after a link is up (addrconf_dad_work in net/ipv6/addrconf.c).
+    """
+    rows = [line.split()[3:] for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines()]
+    own = {device for scope, _, device in rows if scope == IPV6_ADDR_LINKLOCAL}
+    return own.issuperset(devices) and not any(int(flags, 16) & IFA_F_TENTATIVE for _, flags, _ in rows)
 
 
 def _setns(descriptor: int) -> None:

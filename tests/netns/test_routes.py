@@ -27,7 +27,7 @@ from autovpn.core.tunnel import PinnedEndpoint, RouteMode
 from autovpn.system import links, routes
 from autovpn.system.rtnl import Rtnl
 from tests.core.builders import routing_for
-from tests.netns.namespace import Namespace, is_settled
+from tests.netns.namespace import Namespace
 from tests.netns.world import GATEWAY, GATEWAY6, World, wait_until
 
 ALIAS = "autovpn:routes"
@@ -66,7 +66,6 @@ async def tunnel_device() -> int:
     await links.set_up(index)
     await links.add_address(index, ip_interface("10.98.0.2/30"))
     await links.add_address(index, ip_interface("fd98::2/64"))
-    wait_until(lambda: is_settled("tun0"), "the addresses to be usable")
     return index
 
 
