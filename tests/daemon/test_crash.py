@@ -16,6 +16,7 @@ from autovpn.core.steps import HookMoment, Step, StepKind
 from autovpn.system import journal
 from tests.daemon import steps
 from tests.daemon.fake_machine import FakeLink, Machine, Moment
+from tests.strikes import count
 
 Recovery = Callable[[Machine, tuple[Step, ...]], Awaitable[None]]
 
@@ -87,6 +88,7 @@ async def crash_everywhere(
 ) -> None:
     """Recover from each state of the story, and, while crashes are left, from each state of each recovery."""
     moments = await all_moments(kind, story)
+    assert moments, "the story has no moment to die in"
     seen: set[Moment] = set()
     for left in reversed(range(crashes)):
         after: dict[Moment, str] = {}
@@ -99,6 +101,8 @@ async def crash_everywhere(
                 machine.links = dict(before.links)
             await RECOVERIES[way](machine, story[0])
             check(machine, before.view(), (name, way, accident))
+            count("crashes of a daemon on the fake machine", kind.value if kind else "activation")
+            count("ways out of these crashes", f"{way}, {accident}")
             after |= {one: f"{name}, then {again}" for one, again in machine.moments.items() if one not in seen}
         seen |= set(after)
         moments = after
@@ -175,6 +179,7 @@ async def damage_everywhere(
                 assert (await machine.steer(*story[0])).failed is None
                 await machine.steer()
             assert seen_by_the_user(machine) == seen_by_the_user(prepared(kind)), (name, log.name, line, way)
+            count("records damaged after a crash", kind.value if kind else "activation")
 
 
 @pytest.mark.parametrize("way", RECOVERIES)
