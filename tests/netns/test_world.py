@@ -85,16 +85,20 @@ def test_programs_end_with_the_world_even_those_that_became_daemons(tmp_path: Pa
         assert daemon
         assert listener.process.poll() is None
     assert listener.process.poll() is not None
-    wait_until(lambda: not Path(f"/proc/{daemon}/cmdline").exists() or _is_dead(daemon), "the daemon's end")
+    wait_until(lambda: not _read(f"/proc/{daemon}/cmdline"), "the daemon's end")
 
 
 def _sleeper(namespace: Namespace) -> int | None:
     pids = namespace.run("ip", "netns", "pids", namespace.name).stdout.split()
-    return next((int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "sleep\n"), None)
+    return next((int(pid) for pid in pids if _read(f"/proc/{pid}/comm") == b"sleep\n"), None)
 
 
-def _is_dead(pid: int) -> bool:
-    return not Path(f"/proc/{pid}/cmdline").read_bytes()  # empty: a zombie that waits for its reaper
+def _read(path: str) -> bytes:
+    """Return what a file of /proc says: nothing of a process that has ended, or that waits for its reaper."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
 
 
 def _fail_in_the_middle(scratch: Path) -> None:
