@@ -21,7 +21,7 @@ ALLOWED = {
     "wiring": ("daemon", "system", "dns", "tunnels", "config", "core"),
     "daemon": ("daemon", "system", "dns", "tunnels", "config", "core"),
     "system": ("system", "notify", "core"),
-    "dns": ("dns", "system.files", "core"),
+    "dns": ("dns", "system.files", "system.bus", "core"),
     "tunnels": ("tunnels", "core"),
     "config": ("config", "core"),
     "core": ("core",),

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from autovpn.daemon.places import Directories
 from autovpn.daemon.resolver import MachineResolver
 from autovpn.dns.backend import DnsBackend
 from autovpn.dns.facts import Gatherer
 from autovpn.dns.file import FileBackend
+from autovpn.dns.resolved import ResolvedBackend
+from autovpn.dns.resolved_facts import resolved_facts
+from autovpn.system.bus import Bus
+
+OF_THE_MACHINE = Path("/etc/resolv.conf")
 
 
 def machine_resolver(
@@ -19,5 +25,10 @@ def machine_resolver(
     `on_conflict` and `forced` are the settings `dns.on_conflict` and, as it is when a choice is made, `dns.backend`.
     """
     file = FileBackend(directories.resolv_conf, directories.state, directories.run, on_conflict=on_conflict)
-    backends: dict[str, DnsBackend] = {file.name: file}
-    return MachineResolver(backends, Gatherer(file.facts).gather, forced)
+    if directories.resolv_conf != OF_THE_MACHINE:  # nobody else on the machine knows of another one
+        return MachineResolver({file.name: file}, Gatherer(file.facts).gather, forced)
+    bus = Bus()
+    resolved = ResolvedBackend(bus, directories.run, on_conflict=on_conflict)
+    backends: dict[str, DnsBackend] = {resolved.name: resolved, file.name: file}
+    gatherer = Gatherer(file.facts, resolved=lambda: resolved_facts(bus))
+    return MachineResolver(backends, gatherer.gather, forced)
