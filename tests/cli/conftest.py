@@ -18,10 +18,10 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
     ready, stop, loop = threading.Event(), asyncio.Event(), list[asyncio.AbstractEventLoop]()
     thread = threading.Thread(target=lambda: asyncio.run(fake.serve(ready, loop, stop)))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(100)
     yield fake
     loop[0].call_soon_threadsafe(stop.set)
-    thread.join(10)
+    thread.join(100)
     assert not thread.is_alive()
 
 

@@ -67,6 +67,6 @@ def run(*arguments: str, **environment: str) -> Ran:
         check=False,
         cwd=ROOT,
         env={**os.environ, "PYTHONUTF8": "1", **environment},
-        timeout=25,
+        timeout=100,
     )
     return Ran(done.returncode, done.stdout, done.stderr)

@@ -56,7 +56,7 @@ def up_at_a_terminal(daemon: FakeDaemon, typed: list[str], *options: str) -> Ran
                 said += (piece := os.read(child.stderr.fileno(), 4096))
                 assert piece, said
             os.write(ours, text.encode())
-        out, rest = child.communicate(timeout=25)
+        out, rest = child.communicate(timeout=100)
     os.close(ours)
     return Ran(child.returncode, out.decode(), (said + rest).decode())
 

@@ -34,7 +34,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
     yield start
     for thread in threads:
-        thread.join(10)
+        thread.join(100)
     listener.close()
 
 
@@ -56,7 +56,7 @@ def test_silence_ends(tmp_path: Path, serve: Serve) -> None:
     over = threading.Event()
 
     def stay_silent(_: socket.socket) -> None:
-        over.wait(10)
+        over.wait(100)
 
     serve(stay_silent)
     with pytest.raises(NoAnswer, match="no answer within"):

@@ -163,7 +163,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_and_no_traceback(
     thread = threading.Thread(target=answer)
     thread.start()
     assert main(["status", "--run-dir", str(tmp_path)]) == 1
-    thread.join(10)
+    thread.join(100)
     listener.close()
     assert capsys.readouterr().err.startswith("autovpn: the daemon ")
 
@@ -346,7 +346,7 @@ class TestTheRealCommand:
         process.stdout.close()
         assert process.stderr.read() == b""
         process.stderr.close()
-        assert process.wait(20) != 0
+        assert process.wait(100) != 0
 
     def test_ctrl_c_ends_a_waiting_hook_silently_with_130(self, tmp_path: Path) -> None:
         listener = socket.socket(socket.AF_UNIX)
@@ -354,11 +354,11 @@ class TestTheRealCommand:
         listener.listen()
         command = [sys.executable, "-m", "autovpn", "hook", "postup", "wlan0", "--run-dir", str(tmp_path)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        listener.settimeout(20)
+        listener.settimeout(100)
         connection, _ = listener.accept()
         assert connection.recv(65536)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.communicate(timeout=100) == (b"", b"")
         assert process.returncode == 130
         connection.close()
         listener.close()
@@ -377,7 +377,7 @@ def test_a_terminal_gets_colours_but_none_from_outside(daemon: FakeDaemon) -> No
     command = [sys.executable, "-m", "autovpn", "status", "--run-dir", str(daemon.directory)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "PYTHONUTF8": "1"}
     environment.pop("NO_COLOR", None)
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=follower, check=False, timeout=25)
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=follower, check=False, timeout=100)
     os.close(follower)
     shown = os.read(leader, 65536).decode()
     os.close(leader)

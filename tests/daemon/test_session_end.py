@@ -59,7 +59,7 @@ class Gate:
         self._held -= 1
         if self._held < 0:
             self.reached.set()
-            assert self.opened.wait(20)
+            assert self.opened.wait(100)
         self._real(*arguments)
 
     async def open_after(self, turns: int) -> None:

@@ -168,11 +168,11 @@ def a_host_edit_is_noticed(root: Path) -> None:
         name = NameWatch(scene.path)
         for _ in range(3):
             await asyncio.to_thread((scene.root / "host").write_text, THEIRS)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await name.disturbed()
         name.close()
         await backend.apply(dns(WORK))
-        async with aclosing(backend.changes()) as changes, asyncio.timeout(10):
+        async with aclosing(backend.changes()) as changes, asyncio.timeout(60):
             news = asyncio.ensure_future(anext(changes))
             await asyncio.sleep(0)
             await asyncio.to_thread((scene.root / "host").write_text, FOREIGN)

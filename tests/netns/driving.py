@@ -190,7 +190,7 @@ def address(ready: Ready, *routes: IPNetwork) -> None:
 
 def ip(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Have ip change or show something."""
-    return subprocess.run(("ip", *arguments), check=False, capture_output=True, text=True, timeout=10)
+    return subprocess.run(("ip", *arguments), check=False, capture_output=True, text=True, timeout=60)
 
 
 def links() -> dict[str, int]:

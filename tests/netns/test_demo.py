@@ -181,7 +181,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, words: str, number: 
         running.wait_for(words)
         running.freeze()
         os.killpg(running.process.pid, number)  # as a terminal does
-        status = running.process.wait(10.0)
+        status = running.process.wait(60.0)
 
         assert status in {demo.BY_SIGNAL + number, -number}, running.text
         assert running.is_gone()

@@ -79,7 +79,7 @@ async def send(path: Path, raw: bytes) -> bytes:
     reader, writer = await asyncio.open_unix_connection(path, limit=1 << 22)
     try:
         writer.write(raw)
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
 
@@ -93,7 +93,7 @@ async def ask(path: Path, command: str, **arguments: object) -> dict[str, object
 
 async def answered(path: Path) -> dict[str, object]:
     """Ask until there is somebody to ask."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             with suppress(OSError):
                 return await ask(path, "status")
@@ -181,9 +181,9 @@ async def test_a_client_that_says_nothing_and_leaves_is_no_matter(path: Path) ->
 async def test_a_client_that_waits_is_cancelled_when_it_leaves(path: Path, echo: Echo) -> None:
     _, writer = await asyncio.open_unix_connection(path)
     writer.write(b'{"command": "wait"}\n')
-    await asyncio.wait_for(echo.started.wait(), 10)
+    await asyncio.wait_for(echo.started.wait(), 60)
     writer.close()
-    await asyncio.wait_for(echo.cancelled.wait(), 10)
+    await asyncio.wait_for(echo.cancelled.wait(), 60)
 
 
 async def test_stopping_cancels_who_waits_and_removes_the_socket(folder: Path, echo: Echo) -> None:
@@ -191,10 +191,10 @@ async def test_stopping_cancels_who_waits_and_removes_the_socket(folder: Path, e
     await server.start()
     reader, writer = await asyncio.open_unix_connection(folder / "control.sock")
     writer.write(b'{"command": "wait"}\n')
-    await asyncio.wait_for(echo.started.wait(), 10)
+    await asyncio.wait_for(echo.started.wait(), 60)
     await server.stop()
     assert echo.cancelled.is_set()
-    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert await asyncio.wait_for(reader.read(), 60) == b""
     assert os.listdir(folder) == []  # noqa: PTH208  # Path would count as blocking here
     writer.close()
     await server.stop()
@@ -207,12 +207,12 @@ async def test_clients_beyond_the_limit_are_told_so(folder: Path, echo: Echo) ->
     for _, writer in held:
         echo.started.clear()
         writer.write(b'{"command": "wait"}\n')
-        await asyncio.wait_for(echo.started.wait(), 10)
+        await asyncio.wait_for(echo.started.wait(), 60)
     assert b"2 clients" in await send(folder / "control.sock", b"")
     for _, writer in held:
         writer.close()
-    await asyncio.wait_for(echo.cancelled.wait(), 10)
-    await asyncio.wait_for(asyncio.gather(*server._clients), 10)
+    await asyncio.wait_for(echo.cancelled.wait(), 60)
+    await asyncio.wait_for(asyncio.gather(*server._clients), 60)
     assert (await ask(folder / "control.sock", "status"))["ok"] is True
     await server.stop()
 
@@ -237,8 +237,8 @@ async def test_a_client_that_takes_nothing_is_let_go(folder: Path) -> None:
         deaf.setblocking(False)
         deaf.connect(str(folder / "control.sock"))
         await asyncio.get_running_loop().sock_sendall(deaf, b'{"command": "status"}\n')
-        await asyncio.wait_for(asked.wait(), 10)
-        await asyncio.wait_for(asyncio.gather(*server._clients), 10)
+        await asyncio.wait_for(asked.wait(), 60)
+        await asyncio.wait_for(asyncio.gather(*server._clients), 60)
     await server.stop()
 
 
@@ -266,12 +266,12 @@ async def test_a_socket_that_vanished_is_bound_again_and_again(path: Path, what:
 async def test_who_waits_goes_on_waiting_while_the_socket_is_bound_again(path: Path, echo: Echo) -> None:
     _, writer = await asyncio.open_unix_connection(path)
     writer.write(b'{"command": "wait"}\n')
-    await asyncio.wait_for(echo.started.wait(), 10)
+    await asyncio.wait_for(echo.started.wait(), 60)
     await asyncio.to_thread(path.unlink)
     await answered(path)
     assert not echo.cancelled.is_set()
     writer.close()
-    await asyncio.wait_for(echo.cancelled.wait(), 10)
+    await asyncio.wait_for(echo.cancelled.wait(), 60)
 
 
 async def test_a_place_that_takes_no_socket_for_a_while_is_tried_again(
@@ -291,7 +291,7 @@ async def test_a_place_that_takes_no_socket_for_a_while_is_tried_again(
 
     monkeypatch.setattr(control, "_listen", refuse)
     await asyncio.to_thread(path.unlink)
-    await asyncio.wait_for(refused.wait(), 10)
+    await asyncio.wait_for(refused.wait(), 60)
     assert (await answered(path))["ok"] is True
     await server.stop()
     assert not await asyncio.to_thread(path.exists)
@@ -387,7 +387,7 @@ class TestOtherUsers:
         echo.started.clear()
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(b'{"command": "wait"}\n')
-        await asyncio.wait_for(echo.started.wait(), 10)
+        await asyncio.wait_for(echo.started.wait(), 60)
         reply = json.loads(await ask_as(NOBODY, self.GID, [], path, '{"command": "status"}\n'))
         assert reply["ok"] is True
         writer.close()

@@ -52,7 +52,7 @@ def test_the_lock_of_a_killed_daemon_is_free(tmp_path: Path) -> None:
         with pytest.raises(AlreadyRunning) as refused:
             DaemonLock(path).acquire()
         holder.send_signal(signal.SIGKILL)
-        holder.wait(10)
+        holder.wait(100)
 
     assert refused.value.pid == holder.pid
     with DaemonLock(path):

@@ -43,7 +43,7 @@ class Follower:
         self._more.set()
 
     async def until(self, line: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while line not in self.lines:
                 self._more.clear()
                 await self._more.wait()

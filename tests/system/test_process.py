@@ -39,7 +39,7 @@ async def until_printed(path: Path, text: str) -> None:
     printed = asyncio.Event()
     tail = Tail(path, lambda line: printed.set() if line.startswith(text) else None)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await printed.wait()
     finally:
         tail.close()
@@ -252,7 +252,7 @@ def run_daemon(nonce: str, output: Path) -> subprocess.Popen[str]:
 
 def lock_of(output: Path) -> None:
     """Wait for the dead daemon's lock, as whoever recovers does."""
-    subprocess.run(["flock", f"{output}.lock", "true"], check=True, timeout=10)
+    subprocess.run(["flock", f"{output}.lock", "true"], check=True, timeout=60)
 
 
 def test_a_program_that_was_never_journalled_is_found_and_ended_whenever_its_daemon_died(

@@ -47,7 +47,7 @@ class Driver:
         return judge
 
     async def next(self) -> DriverEvent:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.news.get()
 
 
@@ -68,7 +68,7 @@ async def test_a_channel_is_opened_told_and_heard(tmp_path: Path) -> None:
         assert await driver.next() == Opened("management")
         assert await driver.next() == Received("management", b"call 1\n")
         driver.sockets.execute(Send("management", Secret(b"status\n")))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await program.heard.get() == b"status\n"
             driver.sockets.close()
             assert await program.heard.get() == b""
@@ -82,13 +82,13 @@ async def test_a_second_opening_of_a_channel_hangs_up_the_first(tmp_path: Path) 
             driver.sockets.execute(Open("management", str(path)))
             assert await driver.next() == Opened("management")
             assert await driver.next() == Received("management", f"call {number}\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await program.heard.get() == b""
         driver.sockets.execute(Send("management", Secret(b"status\n")))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await program.heard.get() == b"status\n"
         driver.sockets.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await program.heard.get() == b""
 
 
@@ -97,7 +97,7 @@ async def test_a_server_that_is_not_the_tunnels_is_told_nothing(tmp_path: Path) 
     async with listening(path):
         driver.sockets.execute(Open("management", str(path)))
         driver.sockets.execute(Send("management", Secret(b"keys\n")))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await driver.judged.wait()
         driver.sockets.close()
     assert driver.news.empty()

@@ -63,7 +63,7 @@ async def watching(
 
 async def until(watch: WirelessWatch, holds: Callable[[], bool]) -> None:
     """Wait for a state, woken by nothing but the watch's own signal."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await watch.changed.wait()
             watch.changed.clear()
