@@ -32,6 +32,8 @@ PACKAGES: Mapping[str, Packages] = {
     "ipsec": Packages("libreswan", "net-vpn/libreswan", "", "libreswan", "libreswan"),
     "openconnect": Packages("openconnect", "net-vpn/openconnect", "openconnect", "openconnect", "openconnect"),
     "openvpn": Packages("openvpn", "net-vpn/openvpn", "openvpn", "openvpn", "openvpn"),
+    "openssl": Packages("openssl", "dev-libs/openssl", "openssl", "openssl", "openssl"),
+    "pk12util": Packages("libnss3-tools", "dev-libs/nss", "nss", "nss-tools", "nss-tools"),
     "pppd": Packages("ppp", "net-dialup/ppp", "ppp", "ppp", "ppp"),
     "pptp": Packages("pptp-linux", "net-dialup/pptpclient", "pptpclient", "pptp", "pptpclient"),
     "ssh": Packages("openssh-client", "net-misc/openssh", "openssh", "openssh-clients", "openssh-client-default"),
@@ -54,15 +56,22 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """The oldest version of a program that has what we need of it, and what that is."""
+    """The oldest version of a program that has what we need of it, what that is, and how it is asked for its version.
+
+    A program is here where it says its version without doing anything else, and where some that are in use are too old.
+    """
 
     oldest: Version
     need: str
+    asked_by: str = "--version"
 
 
 OLDEST: Mapping[str, Age] = {
     "openconnect": Age((7, 7), "--resolve, which gives it the address that was looked up"),
     "openvpn": Age((2, 4), "the ciphers that servers ask for today"),
+    "pppd": Age((2, 4, 9), "ip-up-script, which keeps the distribution's scripts out"),
+    "pptp": Age((1, 8), "--nohostroute, which keeps it off the routes"),
+    "ssh": Age((8, 7), "ForkAfterAuthentication, which keeps it in the foreground whatever its files say", "-V"),
     "tincd": Age((1, 0, 12), "what it tells host-up"),
 }
 
@@ -108,7 +117,7 @@ def printed_version(program: str, path: str) -> str:
         return ""
     try:
         done = subprocess.run(
-            (path, "--version"),
+            (path, OLDEST[program].asked_by),
             env={"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from autovpn.config.packages import OLDEST, PACKAGES, distribution, how_to_install, printed_version, too_old
+from autovpn.config.programs import find_program
 from autovpn.config.tunnels import TYPES
 
 
@@ -53,6 +54,12 @@ def test_the_distribution_is_this_machines() -> None:
         ("tincd", "tinc version 1.0.36", None),
         ("tincd", "tinc version 1.0.9 (built)", "tincd 1.0.9 is too old"),
         ("tincd", "no number", None),
+        ("pppd", "pppd version 2.4.9", None),
+        ("pppd", "pppd version 2.4.7", "pppd 2.4.7 is too old: 2.4.9 or later"),
+        ("pptp", "pptp version 1.10.0", None),
+        ("pptp", "pptp version 1.7.2", "pptp 1.7.2 is too old: 1.8 or later"),
+        ("ssh", "OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.22 25 Aug 2026", None),
+        ("ssh", "OpenSSH_8.4p1 Debian-5+deb11u3, OpenSSL 1.1.1w  11 Sep 2023", "ssh 8.4 is too old: 8.7 or later"),
         ("vpnc", "vpnc version 0.1.0", None),
     ],
 )
@@ -66,3 +73,14 @@ def test_a_program_is_asked_for_its_version_only_where_that_matters() -> None:
     assert printed_version("vpnc", "/no/such/program") == ""
     assert printed_version("openvpn", "/no/such/program") == ""
     assert printed_version("openvpn", sys.executable).startswith("Python 3")
+
+
+@pytest.mark.parametrize("program", sorted(OLDEST))
+def test_a_program_tells_its_version_when_it_is_asked(program: str) -> None:
+    path = find_program(program)
+    if path is None:
+        pytest.skip(f"needs {program}: make packages")
+    printed = printed_version(program, path)
+    assert any(character.isdigit() for character in printed), printed
+    assert too_old(program, printed) is None
+    assert too_old(program, printed.translate(str.maketrans("123456789", "000000000"))) is not None
