@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,9 @@ CALLS = (
 )
 """The functions of `os` that ask the kernel about files; pathlib uses them too."""
 
+STARTS = ("open", "pidfd_open", "pipe2")
+"""Those that it takes to start a program, beside the fork."""
+
 tally: dict[str, Counter[str]] = {}
 """What was generated in this run: how often, by kind, under a heading. The end of a run tells it."""
 
@@ -76,10 +79,10 @@ class Strike:
 
 
 @contextmanager
-def striking(strike: Strike) -> Iterator[Strike]:
+def striking(strike: Strike, calls: Iterable[str] = CALLS) -> Iterator[Strike]:
     """Put the strike between us and the kernel for the block."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in CALLS:
+        for name in calls:
             patch.setattr(os, name, _struck(strike, name, getattr(os, name)))
         yield strike
 

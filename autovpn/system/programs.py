@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
+from autovpn.errors import SystemFault
 from autovpn.system.process import Process, put_away, uncancelled
 from autovpn.system.spawn import Account, spawn
 
@@ -97,7 +98,10 @@ async def _end_of(process: Process, deadline: float) -> int | None:
 
 @contextmanager
 def _reading(keep: int, report: Callable[[bytes], None] | None = None) -> Iterator[_Output]:
-    output = _Output(keep, report)
+    try:
+        output = _Output(keep, report)
+    except OSError as error:
+        raise SystemFault(f"there is no pipe for what a program prints: {error.strerror}") from error
     try:
         yield output
     finally:
@@ -118,7 +122,9 @@ class _Output:
 
     def close_sink(self) -> None:
         """Let go of the end that the program has got by now, so that its end is the pipe's."""
-        os.close(self.sink)
+        sink, self.sink = self.sink, -1
+        if sink >= 0:
+            os.close(sink)
 
     def finish(self) -> None:
         """Take what is still in the pipe, without waiting for whoever may hold its other end."""
@@ -128,6 +134,7 @@ class _Output:
 
     def close(self) -> None:
         self._loop.remove_reader(self._pipe)
+        self.close_sink()
         os.close(self._pipe)
 
     def _take(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +55,22 @@ async def spawn(  # noqa: PLR0913 (what a process starts with, each named at the
     variables = {"PATH": SEARCH_PATH, **environment, NONCE_VARIABLE: nonce}
 
     def start() -> Process:
-        with _stdin(stdin) as source, _output(output) as sink:
-            child = _popen(
-                argv,
-                variables,
-                (source, sink, sink if errors is None else errors),
-                cwd=cwd,
-                umask=umask,
-                account=account,
-            )
-        return _held(child, nonce)
+        child: subprocess.Popen[bytes] | None = None
+        try:
+            with _stdin(stdin) as source, _output(output) as sink:
+                child = _popen(
+                    argv,
+                    variables,
+                    (source, sink, sink if errors is None else errors),
+                    cwd=cwd,
+                    umask=umask,
+                    account=account,
+                )
+            return _held(child, nonce)
+        except OSError as error:
+            if child is not None:
+                _abandon(child)
+            raise SystemFault(f"{argv[0]}: cannot be run: {error.strerror}") from error
 
     starting = asyncio.ensure_future(asyncio.to_thread(start))
     try:
@@ -104,16 +111,22 @@ def _popen(
     except FileNotFoundError as error:
         msg = f"{argv[0]}: there is no such program, or not the interpreter that it names; install it"
         raise Unsupported(msg) from error
-    except OSError as error:
-        msg = f"{argv[0]}: cannot be run: {error.strerror}"
-        raise SystemFault(msg) from error
 
 
 def _held(child: subprocess.Popen[bytes], nonce: str) -> Process:
     child.returncode = 0  # we await its end by pidfd; nobody else may, or its number would be free too early
-    pidfd = os.pidfd_open(child.pid)
     facts = facts_of(child.pid)
-    return Process(child.pid, facts.start_time if facts else 0, pidfd, nonce)
+    if facts is None:  # it is there, since nobody has asked for its status; without its start time nobody could end it
+        raise OSError(errno.EMFILE, "/proc cannot be read")
+    return Process(child.pid, facts.start_time, os.pidfd_open(child.pid), nonce)
+
+
+def _abandon(child: subprocess.Popen[bytes]) -> None:
+    """End a program that runs but that we cannot hold: nobody would ever know of it."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(child.pid, 0)
 
 
 @contextmanager
