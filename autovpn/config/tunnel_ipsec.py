@@ -164,7 +164,8 @@ class IpsecTunnel(TunnelTable):
         self, context: Context, ca: str | None, certificate: str | None, private: str | None, psk: str | None
     ) -> IpsecSettings | LibreswanSettings:
         if self.implementation == tunnel_libreswan.NAME:
-            return tunnel_libreswan.settings(self, psk, virtual_address=self._wants_address())
+            paths = (ca, certificate, private, psk)
+            return tunnel_libreswan.settings(self, paths, virtual_address=self._wants_address())
         return IpsecSettings(
             server=self.server,
             auth=IpsecAuth(self.auth),

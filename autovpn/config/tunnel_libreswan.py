@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NAME: Final = "libreswan"
 
+Paths = tuple[str | None, str | None, str | None, str | None]
+"""The files of a tunnel: of the authority, the certificate, its key, and the shared key."""
+
 _DEVICE = re.compile(r"ipsec[1-9][0-9]{0,6}")
 _UNWRITABLE = re.compile(r'["\\]')
 _USER = re.compile(r"[^\s\"'#@:]+")
@@ -36,8 +39,8 @@ def fault(table: IpsecTunnel) -> str | None:
 
 
 def _faults(table: IpsecTunnel) -> Iterator[str]:
-    if table.auth not in ("psk", "xauth"):
-        yield 'has an "auth" that libreswan is not driven with here; write "psk" or "xauth", or take strongswan'
+    if table.auth == "eap":
+        yield 'has auth = "eap", of which libreswan knows no password; write another "auth", or take strongswan'
     if table.vici or table.charon or table.esp == "user":
         yield "is libreswan's, so 'vici', 'charon' and esp = \"user\", which are strongSwan's, have no place in it"
     if len(table.remote) > 1 or len(table.local) > 1:
@@ -52,8 +55,9 @@ def _faults(table: IpsecTunnel) -> Iterator[str]:
         yield "has an identity with a quote or a backslash, which ipsec.conf(5) can't have in one"
 
 
-def settings(table: IpsecTunnel, psk: str | None, *, virtual_address: bool) -> LibreswanSettings:
-    """Return the core's settings; `psk` is the path of the shared key."""
+def settings(table: IpsecTunnel, paths: Paths, *, virtual_address: bool) -> LibreswanSettings:
+    """Return the core's settings."""
+    ca, certificate, key, psk = paths
     return LibreswanSettings(
         server=table.server,
         auth=IpsecAuth(table.auth),
@@ -62,6 +66,9 @@ def settings(table: IpsecTunnel, psk: str | None, *, virtual_address: bool) -> L
         user=table.user,
         local_id=table.local_id,
         remote_id=table.remote_id,
+        ca=ca,
+        certificate=certificate,
+        key=key,
         psk=psk,
         remote=table.remote[0] if table.remote else None,
         virtual_address=virtual_address,
@@ -80,4 +87,5 @@ def check_programs(table: IpsecTunnel, context: Context, key: KeyPath) -> None:
         context.check_program((*key, "ipsec"), table.ipsec)
     else:
         context.check_client((*key, "type"), "ipsec")
-    context.check_client((*key, "type"), "certutil")
+    for program in ("certutil", *(("pk12util", "openssl") if table.auth == "certificate" else ())):
+        context.check_client((*key, "type"), program)

@@ -35,7 +35,8 @@ class Spawn:
 class Run:
     """Run a short program beside the tunnel's, for its exit status and what it prints; `deadline` is in seconds.
 
-    What a program prints that is `confidential` comes back as a secret; what it prints as errors is not.
+    What a program prints that is `confidential` comes back as a secret; what it prints as errors is not. A last word
+    has nothing to undo where the file `needs` is not there.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Run:
     stdin: Secret | None = None
     confidential: bool = False
     by_user: bool = False
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

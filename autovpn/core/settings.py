@@ -261,7 +261,7 @@ class IpsecSettings:
 
 @dataclass(frozen=True, slots=True)
 class LibreswanSettings:
-    """An IPsec tunnel by libreswan (ipsec.conf(5)); `psk` is a path, and `ipsec` the program that is libreswan's.
+    """An IPsec tunnel by libreswan (ipsec.conf(5)); `ca` to `psk` are paths, and `ipsec` the program of libreswan's.
 
     `remote` is the network behind the server; None: what it gives. The rest means what it means for `IpsecSettings`.
     """
@@ -273,6 +273,9 @@ class LibreswanSettings:
     user: str | None = None
     local_id: str | None = None
     remote_id: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     psk: str | None = None
     remote: IPNetwork | None = None
     virtual_address: bool = True

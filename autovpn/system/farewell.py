@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 from autovpn.core.actions import DropRules, LastWord, Run, ViciErrand, ViciOpen
 from autovpn.core.driving import Closed, DriverEvent, ViciAnswer
@@ -18,6 +19,8 @@ from autovpn.system.vici import CHANNEL, MISSING, Vici
 async def carry_out(last_word: LastWord, nonce: str) -> str:
     """Do it to its end; return in one line what went wrong, which is never raised: the tunnel ends all the same."""
     match last_word:
+        case Run(needs=needs) if needs and not await asyncio.to_thread(Path(needs).exists):
+            return ""
         case Run(argv=argv, environment=environment):
             done = await run_beside(last_word, dict(environment), nonce)
             return "" if done.status == 0 else f"{argv[0]}: {shown(done.output.strip().encode(errors='replace'))}"

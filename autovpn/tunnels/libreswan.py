@@ -24,7 +24,7 @@ from autovpn.core.driving import (
 )
 from autovpn.core.escape import show_text
 from autovpn.core.tunnel import FailureClass
-from autovpn.tunnels import pluto, pushed
+from autovpn.tunnels import nss, pluto, pushed
 from autovpn.tunnels.attempt import (
     ENVIRONMENT,
     Attempt,
@@ -56,10 +56,14 @@ LOOK_EVERY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LibreswanState(Attempt):
-    """One connection of pluto's; `told` is what its updown script was told, `is_added` that pluto was given it."""
+    """One connection of pluto's; `told` is what its updown script was told, `is_added` that pluto was given it.
+
+    `proof` are its lines about a certificate of ours.
+    """
 
     device: str | None = None
     is_added: bool = False
+    proof: tuple[str, ...] = ()
     told: tuple[tuple[str, str], ...] = ()
     recovered: Recovered | None = None
 
@@ -112,12 +116,8 @@ class LibreswanDriver:
 
 def _begin(state: LibreswanState) -> Step[LibreswanState]:
     launch = state.launch
-    return state, (
-        Write(pluto.CONNECTION, pluto.connection(launch, encap=_encap(launch))),
-        Write(pluto.SECRETS, pluto.secrets(launch)),
-        pluto.database(launch),
-        LookAgainAt(state.deadline),
-    )
+    secrets = Write(pluto.SECRETS, pluto.secrets(launch))
+    return state, (secrets, nss.database(launch), LookAgainAt(state.deadline))
 
 
 def _link(state: LibreswanState, event: DriverEvent, now: float) -> Step[LibreswanState]:
@@ -162,6 +162,16 @@ def _ran(state: LibreswanState, ran: Ran, now: float) -> Step[LibreswanState]:
             return _went_on(state, ran)
 
 
+def _stored(state: LibreswanState, ran: Ran) -> Step[LibreswanState]:
+    """Go on to the next thing that the database needs, and from the last to whether the ports are free."""
+    if ran.status != 0:
+        return give_up(state, FailureClass.LOCAL, in_words(state) or f"{ran.name}: ended with {ran.status}")
+    if (lines := nss.learned(ran)) is None:
+        return give_up(state, FailureClass.LOCAL, nss.UNUSABLE[ran.name])
+    following = nss.after(state.launch, ran.name) or (pluto.ports(),)
+    return replace(state, proof=(*state.proof, *lines)), following
+
+
 def _set_off(state: LibreswanState, others: str) -> Step[LibreswanState]:
     """Start pluto where it gets the packets: it shares its ports without a word, and whoever binds last has them."""
     if others.strip():
@@ -169,17 +179,22 @@ def _set_off(state: LibreswanState, others: str) -> Step[LibreswanState]:
         words = f"UDP port 500 or 4500, which libreswan needs for itself, is taken by {names}"
         return give_up(state, FailureClass.LOCAL, words)
     launch = state.launch
-    return state, (Write(pluto.LEFT_BEHIND, pluto.clearing()), Spawn(pluto.command(launch), ENVIRONMENT))
+    proof = (*state.proof, *nss.identity()) if state.proof else pluto.SHARED_KEY
+    return state, (
+        Write(pluto.CONNECTION, pluto.connection(launch, encap=_encap(launch), proof=proof)),
+        Write(pluto.LEFT_BEHIND, pluto.clearing()),
+        Spawn(pluto.command(launch), ENVIRONMENT),
+    )
 
 
 def _went_on(state: LibreswanState, ran: Ran) -> Step[LibreswanState]:
     for line in ran.output.splitlines():
         state = _said(state, show_text(line.encode()))
     match ran:
-        case Ran("database" | "add", status) if status != 0:
+        case Ran(name) if name in nss.STEPS:
+            return _stored(state, ran)
+        case Ran("add", status) if status != 0:
             return give_up(state, FailureClass.LOCAL, in_words(state) or f"{ran.name}: ended with {status}")
-        case Ran("database"):
-            return state, (pluto.ports(),)
         case Ran("add"):
             return state, (pluto.up(state.launch),)
         case Ran("up"):  # its exit status is no answer

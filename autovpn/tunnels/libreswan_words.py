@@ -10,6 +10,10 @@ from autovpn.tunnels.attempt import Telltales
 TELLTALES: Telltales = (
     ("Function not implemented", FailureClass.LOCAL),
     ("AUTHENTICATION_FAILED", FailureClass.AUTH),
+    ("NSS: ERROR: IPsec certificate", FailureClass.TRUST),
+    ("certificate payload rejected", FailureClass.TRUST),
+    ("no certificate matched", FailureClass.TRUST),
+    ("peer authentication requires policy", FailureClass.LOCAL),
     ("authentication failed", FailureClass.AUTH),
     ("Possible authentication failure", FailureClass.AUTH),
     ("XAUTH status: FAIL", FailureClass.AUTH),
@@ -42,7 +46,7 @@ NOISE = re.compile(
     r"(?:initiating|sent |sending notification|received INTERNAL|WARNING: .* PSK length|Received unauthenticated"
     r"|IKE SA proposals|Child SA proposals|\d+:(?:IKE|ESP|AH)=|added IKEv|instantiated|deleting "
     r"|terminating|schedule |forgetting|STATE_\w+: retransmission|pending |loading secrets"
-    r"|adding UDP|listening for|setup_half_ipsec_sa"
+    r"|IMPAIR: skipping revival|netlink_expire |\w+ traffic information|adding UDP|listening for|setup_half_ipsec_sa"
     r"|netlink response for Del SA|IKE SA established|XAUTH: A|Peer ID is|xauth: |encountered fatal error in state"
     r"|\d+-byte length of|XAUTH client|passing raw|testing |Camellia|initiator established|modecfg: "
     r"|CHILD SA encountered fatal error: INVALID_SYNTAX|packet from)"

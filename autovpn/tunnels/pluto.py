@@ -6,6 +6,7 @@ The words are those of ipsec.conf(5), ipsec.secrets(5), ipsec_pluto(8) and ipsec
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from ipaddress import ip_address
 from shlex import join
 from typing import TYPE_CHECKING, Final
@@ -40,12 +41,16 @@ FAREWELL: Final = 2.0
 """Seconds that pluto has to take leave of the server; it has long answered unless it hangs."""
 
 _LEFT_BEHIND: Final = "".join(
-    f"xfrm policy delete src ::/0 dst ::/0 proto ipv6-icmp type {kind} dir {direction}\n"
+    f"xfrm policy {what} src ::/0 dst ::/0 proto ipv6-icmp type {kind} dir {direction}\n"
     for kind in (135, 136)
     for direction in ("in", "out", "fwd")
+    for what in ("update", "delete")
 )
 """The policies that let neighbours find each other, in the words of ip-xfrm(8): pluto makes them at its start, and
-leaves it to the scripts of `ipsec.service` to flush all that there is."""
+leaves it to the scripts of `ipsec.service` to flush all that there is. One that a pluto did not come to make is made
+first, since ip(8) would call it an error to find none."""
+
+SHARED_KEY: Final = ("authby=secret",)
 
 _GROUP = re.compile(r"-(?:modp|ecp|dh|curve|x25519)")
 
@@ -67,14 +72,12 @@ def interface_number(launch: Launch) -> int:
     return int(launch.spec.device.removeprefix("ipsec"))
 
 
-def database(launch: Launch) -> Run:
-    """Return what makes the empty database without which pluto does not start."""
-    argv = ("certutil", "-N", "-d", f"sql:{launch.directory}", "--empty-password")
-    return Run("database", argv, ENVIRONMENT)
-
-
 def command(launch: Launch) -> tuple[str, ...]:
-    """Return what starts a pluto of our own in the foreground, which keeps all of its files in the tunnel's folder."""
+    """Return what starts a pluto of our own in the foreground, which keeps all of its files in the tunnel's folder.
+
+    An end by the server would be no end: pluto begins anew what was brought up once, perhaps with another address, and
+    says so to nobody. Only `rekey=no` and this ipsec_pluto(8) option stop it, and the former lets the keys run out.
+    """
     folder = launch.directory
     return (
         settings_of(launch).ipsec,
@@ -82,6 +85,7 @@ def command(launch: Launch) -> tuple[str, ...]:
         "--nofork",
         "--stderrlog",
         "--no-dnssec",
+        *("--impair", "revival"),
         *("--config", f"{folder}/{CONNECTION}"),
         *("--secretsfile", f"{folder}/{SECRETS}"),
         *("--rundir", folder),
@@ -125,8 +129,10 @@ def own_addresses(launch: Launch, uplink: Uplink) -> list[IPAddress]:
 
 def leave(launch: Launch) -> tuple[Run, ...]:
     """Return what ends the connection, which pluto would revive for ever, tells the server, and clears up after it."""
-    clear = Run("clear", ("ip", "-force", "-batch", f"{launch.directory}/{LEFT_BEHIND}"), ENVIRONMENT)
-    return _auto(launch, "down", deadline=FAREWELL), _auto(launch, "delete", deadline=FAREWELL), clear
+    policies = f"{launch.directory}/{LEFT_BEHIND}"
+    clear = Run("clear", ("ip", "-force", "-batch", policies), ENVIRONMENT, needs=policies)
+    ends = (_auto(launch, what, deadline=FAREWELL) for what in ("down", "delete"))
+    return *(replace(end, needs=f"{launch.directory}/{SOCKET}") for end in ends), clear
 
 
 def _auto(launch: Launch, what: str, more: tuple[str, ...] = (), deadline: float = 5.0) -> Run:
@@ -135,9 +141,9 @@ def _auto(launch: Launch, what: str, more: tuple[str, ...] = (), deadline: float
     return Run(what, argv, ENVIRONMENT, deadline=deadline)
 
 
-def connection(launch: Launch, *, encap: bool) -> Secret:
-    """Return the ipsec.conf: this connection and nothing of the machine's."""
-    lines = [f"conn {connection_name(launch)}", *(f"  {line}" for line in _lines(launch, encap=encap))]
+def connection(launch: Launch, *, encap: bool, proof: tuple[str, ...] = SHARED_KEY) -> Secret:
+    """Return the ipsec.conf: this connection and nothing of the machine's; `proof` says how both ends prove theirs."""
+    lines = [f"conn {connection_name(launch)}", *(f"  {line}" for line in (*_lines(launch, encap=encap), *proof))]
     old = "accept" if settings_of(launch).version == 1 else "drop"
     return Secret("\n".join(("config setup", "  logtime=no", f"  ikev1-policy={old}", *lines, "")).encode())
 
@@ -161,7 +167,6 @@ def _lines(launch: Launch, *, encap: bool) -> Iterator[str]:
     settings = settings_of(launch)
     yield f"left={_own_address(launch)}"
     yield f"right={launch.endpoints[0].address}"
-    yield "authby=secret"
     yield f"ikev2={'insist' if settings.version == 2 else 'never'}"  # noqa: PLR2004 (of IKE)
     yield f"type={settings.mode}"
     yield f"phase2={settings.protocol}"
@@ -193,7 +198,12 @@ def _own_address(launch: Launch) -> str:
 
 
 def _identities(settings: LibreswanSettings) -> Iterator[str]:
-    for side, name in (("left", settings.local_id), ("right", settings.remote_id)):
+    own, far = settings.local_id, settings.remote_id
+    if settings.auth is IpsecAuth.CERTIFICATE:
+        far = far or settings.server
+        if not own:
+            yield "leftid=%fromcert"
+    for side, name in (("left", own), ("right", far)):
         if name:
             yield f'{side}id="{_identity(name)}"'
     if settings.auth is IpsecAuth.XAUTH:

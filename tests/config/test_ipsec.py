@@ -60,6 +60,16 @@ def test_libreswan_has_settings_and_a_device_of_its_own(etc: Etc) -> None:
     assert [(end.port, end.protocol) for end in found.endpoints] == [(500, "udp"), (4500, "udp"), (None, "esp")]
 
 
+def test_libreswan_reads_a_certificate_and_is_given_its_key(etc: Etc) -> None:
+    paths = {name: etc.write(name, "pem") for name in ("ca.crt", "me.crt", "me.key")}
+    write(etc, LIBRESWAN + 'auth = "certificate"\nca = "ca.crt"\ncertificate = "me.crt"\nkey = "me.key"\n')
+    (found,) = etc.policy().profiles[0].tunnels
+    assert isinstance(found.settings, LibreswanSettings)
+    settings = found.settings
+    assert [settings.ca, settings.certificate, settings.key, settings.psk] == [*map(str, paths.values()), None]
+    assert found.files == (str(paths["me.key"]),)
+
+
 def test_programs_of_libreswan_are_looked_for(etc: Etc) -> None:
     write(etc, LIBRESWAN + PSK + 'mode = "transport"\n')
     (found,) = etc.policy().profiles[0].tunnels
@@ -80,8 +90,8 @@ def test_programs_of_libreswan_are_looked_for(etc: Etc) -> None:
         (PSK + 'proposals = ["AES 256"]\n', "is no proposal"),
         (PSK + 'implementation = "racoon"\n', "strongswan"),
         (PSK + 'ipsec = "/usr/sbin/ipsec"\n', "names the 'ipsec' of libreswan"),
-        (LIBRESWAN + 'auth = "eap"\nuser = "a"\nca = "k"\npassword = { file = "k" }\n', "libreswan is not driven with"),
-        (LIBRESWAN + 'auth = "certificate"\n', "libreswan is not driven with"),
+        (LIBRESWAN + 'auth = "eap"\nuser = "a"\nca = "k"\npassword = { file = "k" }\n', "libreswan knows no password"),
+        (LIBRESWAN + 'auth = "certificate"\n', "add 'ca'"),
         (LIBRESWAN + PSK + 'vici = "/run/charon.vici"\n', "which are strongSwan's"),
         (LIBRESWAN + PSK + 'remote = ["10.0.0.0/24", "10.1.0.0/24"]\n', "joins more than one network"),
         (LIBRESWAN + PSK + 'local = ["10.0.0.0/24"]\nvirtual_address = true\n', "drop 'local' or 'virtual_address'"),

@@ -133,6 +133,12 @@ class Ipsec(Server):
         for folder in ("swanctl", "swanctl/x509", "swanctl/x509ca", "swanctl/private"):
             (self.folder / folder).mkdir()
         self._write("swanctl/swanctl.conf", SWANCTL % {"gateway": GATEWAY, "laptop": LAPTOP, "office": OFFICE_NETWORK})
+        self.certify()
+        self._write("alice.pw", "wonder land\n")
+        self._write("shared.key", "shared by both\n")
+
+    def certify(self) -> None:
+        """Make the authorities and certificates, over those that there are."""
         self._authority("ca")
         self._authority("strangers")
         self._certificate("server", "ca", "vpn.office.example")
@@ -140,8 +146,6 @@ class Ipsec(Server):
         self._certificate("stranger", "strangers", "laptop.cert.example")
         for name, place in (("ca.crt", "x509ca"), ("server.crt", "x509"), ("server.key", "private")):
             shutil.copy(self.folder / name, self.folder / "swanctl" / place)
-        self._write("alice.pw", "wonder land\n")
-        self._write("shared.key", "shared by both\n")
 
     def start(self) -> None:
         charon = shutil.which("charon-systemd") or "/usr/sbin/charon-systemd"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from autovpn.core.tunnel import FailureClass, TunnelSpec
 from autovpn.system.farewell import carry_out
 from autovpn.tunnels import pluto
 from autovpn.tunnels.drivers import DRIVERS
-from tests.netns import driving
+from tests.netns import driving, server_ipsec
 from tests.netns.driving import Work, ip, launch
 from tests.netns.server_ipsec import Ipsec
 from tests.netns.test_driver_contracts import shown_to_everybody
@@ -86,8 +87,9 @@ def launch_for(
         GATEWAY, local_id="laptop.office.example", remote_id="vpn.office.example", psk=path, ipsec=str(LIBRESWAN)
     )
     settings = replace(settings, **changes)
+    private = tuple(filter(None, (path, settings.key)))
     device = DEVICE if settings.mode == "tunnel" else ""
-    spec = TunnelSpec("office", "ipsec", settings, device, files=(path,), connect_timeout=timeout)
+    spec = TunnelSpec("office", "ipsec", settings, device, files=private, connect_timeout=timeout)
     return launch(spec, server.endpoints, directory, password=password)
 
 
@@ -96,8 +98,15 @@ async def attempt(made: Launch, devices: driving.IpDevices | None = None) -> Asy
     """Give an attempt that ends as the daemon ends one."""
     async with Work(made, devices=devices) as work:
         yield work
-        for last_word in DRIVERS["ipsec"].farewell(made):
-            await carry_out(last_word, made.nonce)
+        wrong = [await carry_out(last_word, made.nonce) for last_word in DRIVERS["ipsec"].farewell(made)]
+        assert not any(wrong), wrong
+
+
+def by_certificate(server: Ipsec, *, ca: str = "ca", client: str = "laptop") -> dict[str, Any]:
+    """Return the settings of a laptop with a certificate."""
+    files = {"ca": f"{ca}.crt", "certificate": f"{client}.crt", "key": f"{client}.key"}
+    paths = {name: str(server.folder / file) for name, file in files.items()}
+    return {"auth": IpsecAuth.CERTIFICATE, "local_id": "laptop.cert.example", **paths}
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], FailureClass, str]] = {
@@ -123,12 +132,70 @@ async def test_a_refusal_is_told_in_words_of_libreswan(
     assert words in failed.words
 
 
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
+async def test_both_ends_prove_who_they_are_by_certificates(
+    server: Ipsec, directory: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "rsa":
+        monkeypatch.setattr(server_ipsec, "NEW_KEY", ("-newkey", "rsa:2048", "-nodes"))
+        server.stop()
+        server.certify()
+        server.start()
+    async with attempt(launch_for(server, directory, **TRANSPORT | by_certificate(server))) as work:
+        failed = await (await work.start()).news()
+        said = [event.text for event in work.seen if isinstance(event, Line)]
+    assert isinstance(failed, Failed), failed
+    assert "TS_UNACCEPTABLE" in failed.words
+    assert any("authenticated peer" in line and "issued by CA 'CN=ca'" in line for line in said), said
+
+
+async def test_a_server_of_a_strange_authority_is_not_trusted(server: Ipsec, directory: Path) -> None:
+    made = launch_for(server, directory, **TRANSPORT | by_certificate(server, ca="strangers"))
+    async with attempt(made) as work:
+        failed = await (await work.start()).news()
+    assert isinstance(failed, Failed), failed
+    assert failed.kind is FailureClass.TRUST
+    assert "Peer's Certificate issuer is not recognized" in failed.words
+
+
+async def test_a_certificate_of_a_strange_authority_is_refused(server: Ipsec, directory: Path) -> None:
+    made = launch_for(server, directory, **TRANSPORT | by_certificate(server, client="stranger"))
+    async with attempt(made) as work:
+        failed = await (await work.start()).news()
+    assert isinstance(failed, Failed), failed
+    assert failed.kind is FailureClass.AUTH
+    assert "AUTHENTICATION_FAILED" in failed.words
+
+
 async def test_a_silent_server_is_unreachable_when_the_time_is_up(server: Ipsec, directory: Path) -> None:
     server.silence()
     async with attempt(launch_for(server, directory, timeout=2.0, **TRANSPORT)) as work:
         failed = await (await work.start()).news()
     assert isinstance(failed, Failed), failed
     assert failed.kind is FailureClass.UNREACHABLE
+
+
+async def test_a_private_key_is_nowhere_but_in_files_of_the_tunnels_folder(server: Ipsec, directory: Path) -> None:
+    server.silence()
+    made = launch_for(server, directory, **TRANSPORT | by_certificate(server))
+    key = (server.folder / "laptop.key").read_text().splitlines()[1]
+    async with attempt(made) as work:
+        await work.start()
+        await began(work)
+        shown = shown_to_everybody(work.channels.receipt()["pid"]) + repr(work.seen).encode()
+        modes = modes_in(directory)
+    assert key.encode() not in shown
+    assert modes["."] == 0o700
+    assert [modes[name] for name in ("client.p12", "client.p12.password", "key4.db")] == [0o600] * 3
+
+
+async def test_a_key_that_is_not_the_certificates_is_told_by_openssl(server: Ipsec, directory: Path) -> None:
+    changes = by_certificate(server) | {"key": str(server.folder / "stranger.key")}
+    async with attempt(launch_for(server, directory, **TRANSPORT | changes)) as work:
+        failed = await (await work.start()).news()
+    assert isinstance(failed, Failed), failed
+    assert failed.kind is FailureClass.LOCAL
+    assert "matches private key" in failed.words
 
 
 async def test_a_kernel_that_lacks_the_device_is_a_local_failure(server: Ipsec, directory: Path) -> None:
@@ -157,8 +224,8 @@ async def test_a_kernel_without_esp_is_a_local_failure_though_libreswan_ends_wit
 ) -> None:
     untied = pluto.connection
 
-    def connection(launch: Launch, *, encap: bool) -> Secret:
-        lines = untied(launch, encap=encap).reveal().split(b"\n")
+    def connection(launch: Launch, *, encap: bool, proof: tuple[str, ...]) -> Secret:
+        lines = untied(launch, encap=encap, proof=proof).reveal().split(b"\n")
         return Secret(b"\n".join(line for line in lines if b"ipsec-interface" not in line))
 
     algorithm = ("enc", "cbc(aes)", "0x" + "00" * 16, "auth", "hmac(sha1)", "0x" + "00" * 20)
@@ -179,14 +246,24 @@ async def test_no_secret_is_shown_and_pluto_ends_with_the_attempt(server: Ipsec,
     server.silence()
     async with attempt(launch_for(server, directory, **TRANSPORT)) as work:
         await work.start()
-        while not any(isinstance(event, Line) and "initiating" in event.text for event in work.seen):
-            await work.feed(await asyncio.wait_for(work.events.get(), 10.0))
+        await began(work)
         pid = work.channels.receipt()["pid"]
         shown = shown_to_everybody(pid) + repr(work.seen).encode()
     for secret in server.secrets:
         assert secret.encode() not in shown
         assert secret.encode().hex().encode() not in shown
     assert not runs(pid)
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    """Return the mode of a folder and of all that is in it."""
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+
+
+async def began(work: Work) -> None:
+    """Have it go on until pluto has begun to talk to the server."""
+    while not any(isinstance(event, Line) and "initiating" in event.text for event in work.seen):
+        await work.feed(await asyncio.wait_for(work.events.get(), 60.0))
 
 
 def runs(pid: int) -> bool:

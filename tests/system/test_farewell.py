@@ -77,6 +77,16 @@ async def test_a_strongswan_that_hangs_up_has_nothing_left_to_undo(path: str, an
         assert await carry_out(ViciErrand(path, CALLS), "nonce") == ""
 
 
+async def test_a_program_is_not_run_where_the_file_that_it_needs_is_not_there(tmp_path: Path) -> None:
+    needed, made = tmp_path / "needed", tmp_path / "made"
+    run = Run("touch", ("touch", str(made)), (("PATH", "/usr/bin:/bin"),), needs=str(needed))
+    assert await carry_out(run, "nonce") == ""
+    assert not made.exists()
+    needed.touch()
+    assert await carry_out(run, "nonce") == ""
+    assert made.exists()
+
+
 async def test_where_nobody_listens_nothing_is_to_be_undone(path: str) -> None:
     assert await carry_out(ViciErrand(path, CALLS), "nonce") == ""
     with socket.socket(socket.AF_UNIX) as left:  # as by a strongSwan that was killed

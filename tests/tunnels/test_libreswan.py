@@ -21,6 +21,7 @@ from autovpn.core.driving import (
     Tick,
     UplinkChanged,
 )
+from autovpn.core.secret import Secret
 from autovpn.core.settings import IpsecAuth
 from autovpn.core.tunnel import FailureClass, PinnedEndpoint
 from autovpn.tunnels import pluto
@@ -99,9 +100,10 @@ def test_a_device_comes_first_then_a_pluto_of_its_own_and_then_the_connection() 
     setting, *_ = play.feed(DeviceCreated(DEVICE))
     assert setting == SetUp(DEVICE)
     assert only(Run, play.feed(Ran("database", 0))).argv[0] == "ss"
-    clearing, spawn = play.feed(Ran("ports", 0))
+    connection, clearing, spawn = play.feed(Ran("ports", 0))
+    assert isinstance(connection, Write)
     assert isinstance(clearing, Write)
-    assert len(clearing.content.reveal().splitlines()) == 6
+    assert len(clearing.content.reveal().splitlines()) == 12
     assert isinstance(spawn, Spawn)
     assert spawn.argv[:3] == ("ipsec", "pluto", "--nofork")
     add = only(Run, play.feed(Line('loading secrets from "/run/autovpn/t/ipsec.secrets"')))
@@ -213,6 +215,73 @@ def test_secrets_go_into_a_file_alone_and_no_character_of_them_can_end_them() ->
 def test_a_password_may_be_the_shared_key() -> None:
     secrets = written(begun(version=2, auth=IpsecAuth.PSK, psk=None))["ipsec.secrets"]
     assert secrets == f": PSK 0x{PASSWORD.encode().hex()}\n"
+
+
+CERTIFICATE = {
+    "version": 2,
+    "auth": IpsecAuth.CERTIFICATE,
+    "user": None,
+    "psk": None,
+    "remote_id": None,
+    "ca": "/etc/ssl/office.crt",
+    "certificate": "/etc/ssl/me.crt",
+    "key": "/etc/ssl/me.key",
+    "files": {"/etc/ssl/me.key": Secret(b"the private key")},
+    "mode": "transport",
+}
+SUBJECT = Ran("subject", 0, "subject=C=DE,O=Office\\, Inc.,CN=Office CA\n")
+KEYS = 'certutil: Checking token "NSS Certificate DB"\n< 0> {}      7c8f3d   client\n'
+
+
+def certified(subject: Ran, keys: str) -> Play:
+    """Return a connection with a certificate, once all is in its database."""
+    play = Play(launch("libreswan", **CERTIFICATE)).start()
+    for name in ("database", "bundle", "import", "authority"):
+        play.feed(Ran(name, 0))
+    play.feed(subject, Ran("kind", 0, KEYS.format(keys)))
+    return play
+
+
+@pytest.mark.parametrize(("kind", "word"), [("rsa", "rsasig"), ("ec ", "ecdsa")])
+def test_with_a_certificate_the_servers_is_asked_for_by_the_name_of_its_authority(kind: str, word: str) -> None:
+    play = certified(SUBJECT, kind)
+    assert play.news == []
+    play.feed(Ran("ports", 0))
+    text = written(play)["ipsec.conf"]
+    assert 'rightca="C=DE,O=Office\\, Inc.,CN=Office CA"' in text
+    assert {f"authby={word}", "leftcert=client", "leftid=%fromcert", 'rightid="@vpn.example"'} < set(text.split())
+    assert "authby=secret" not in text
+
+
+def test_a_private_key_goes_to_openssl_on_its_standard_input_alone() -> None:
+    play = certified(SUBJECT, "rsa")
+    runs = {one.name: one for one in play.actions if isinstance(one, Run)}
+    assert runs["bundle"].stdin
+    assert runs["bundle"].stdin.reveal() == b"the private key"
+    assert "/dev/stdin" in runs["bundle"].argv
+    assert [name for name, run in runs.items() if run.stdin] == ["bundle"]
+    assert "the private key" not in repr(play.actions)
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind", "words"),
+    [
+        (Ran("subject", 0, 'subject=O=the "office"\n'), "rsa", "has a character that ipsec.conf(5) can't have"),
+        (Ran("subject", 0, "subject=\n"), "rsa", "has a character that ipsec.conf(5) can't have"),
+        (Ran("subject", 1, "Could not read certificate\n"), "rsa", "Could not read certificate"),
+        (SUBJECT, "dsa", "neither RSA's nor ECDSA's"),
+    ],
+)
+def test_a_certificate_that_can_not_be_used_is_told(subject: Ran, kind: str, words: str) -> None:
+    (failed, *_) = certified(subject, kind).news
+    assert isinstance(failed, Failed)
+    assert failed.kind is FailureClass.LOCAL
+    assert words in failed.words
+
+
+def test_a_tunnel_that_the_server_ends_is_not_begun_anew_by_pluto() -> None:
+    (spawn,) = (one for one in begun().actions if isinstance(one, Spawn))
+    assert "--impair revival" in " ".join(spawn.argv)
 
 
 # -- what can go wrong
@@ -400,7 +469,14 @@ def test_at_the_end_the_connection_is_taken_down_and_deleted_lest_it_begins_anew
     down, delete, clear = (only(Run, [one]) for one in Play(made).driver.farewell(made))
     assert down.argv[-2:] == ("--down", "autovpn-office")
     assert delete.argv[-2:] == ("--delete", "autovpn-office")
-    assert clear.argv == ("ip", "-force", "-batch", f"{made.directory}/left-behind"), "there where pluto was started"
+    assert clear.argv == ("ip", "-force", "-batch", f"{made.directory}/left-behind")
+
+
+def test_no_leave_is_taken_of_a_pluto_that_was_never_started() -> None:
+    made = launch("libreswan")
+    needed = [only(Run, [one]).needs for one in Play(made).driver.farewell(made)]
+    socket, policies = f"{made.directory}/pluto.ctl", f"{made.directory}/left-behind"
+    assert needed == [socket, socket, policies]
 
 
 def test_the_form_is_told() -> None:
