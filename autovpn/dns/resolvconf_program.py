@@ -14,7 +14,7 @@ from pathlib import Path
 
 from autovpn.core.dnsfacts import Flavour, ResolvconfFacts
 from autovpn.core.resolvconf import ResolvConf, parse
-from autovpn.errors import Refused, StepFailed
+from autovpn.errors import Refused, StepFailed, SystemFault
 
 _RESOLVECTL = frozenset({"resolvectl", "systemd-resolve"})
 _HEADING = b"# resolv.conf from "
@@ -49,7 +49,10 @@ class ResolvconfProgram:
             return ResolvconfFacts()
         if await asyncio.to_thread(lambda: program.resolve().name) in _RESOLVECTL:
             return ResolvconfFacts(Flavour.RESOLVECTL, str(program))
-        ran = await self._run((str(program), "--version"), b"")
+        try:
+            ran = await self._run((str(program), "--version"), b"")
+        except SystemFault:  # what can't be run is as good as none
+            return ResolvconfFacts()
         return ResolvconfFacts(_flavour(ran), str(program))
 
     async def add(self, record: str, text: str, *, options: Sequence[str] = ()) -> None:

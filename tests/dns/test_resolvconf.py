@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from autovpn.core.dnschoice import DnsWish, MachineDns
 from autovpn.core.dnsfacts import Flavour, ResolvconfFacts
 from autovpn.core.resolvconf import ResolvConf, parse
 from autovpn.dns.resolvconf import RECORD
-from autovpn.dns.resolvconf_program import Ran
-from autovpn.errors import Refused, StepFailed
+from autovpn.dns.resolvconf_program import Ran, ResolvconfProgram
+from autovpn.errors import Refused, StepFailed, SystemFault
 from tests.dns.fake_resolvconf import MISMATCH, FakeResolvconf
 from tests.dns.scene import FOREIGN, LONGER, WORK, dns
 
@@ -266,6 +266,14 @@ class TestFacts:
         there.answers["--version"] = Ran(99, errors=b"Command not recognized\n")
 
         assert (await there.program.facts()).flavour is Flavour.DEBIAN
+
+    async def test_one_that_can_not_be_run_is_none(self, tmp_path: Path) -> None:
+        async def broken(_argv: Sequence[str], _text: bytes) -> Ran:
+            raise SystemFault("resolvconf: cannot be run: Exec format error")
+
+        FakeResolvconf(tmp_path, Flavour.DEBIAN)
+
+        assert await ResolvconfProgram(broken, str(tmp_path)).facts() == ResolvconfFacts()
 
     async def test_one_that_hangs_or_is_missing_is_none(self, tmp_path: Path) -> None:
         there = FakeResolvconf(tmp_path, Flavour.DEBIAN)
