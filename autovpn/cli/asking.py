@@ -75,7 +75,7 @@ def _explain_alone(config_directory: Path, run_directory: str, uplink: str | Non
 
     complain("the daemon isn't running; this is what one look at the machine says")
     seen = wiring.observe_once(wiring.Directories(config=config_directory, run=Path(run_directory)))
-    return explained(seen.decision, seen.snapshot, seen.policy, uplink)
+    return explained(seen.decision, seen.snapshot, seen.policy, seen.dns, uplink)
 
 
 @click.command(cls=Teaching)

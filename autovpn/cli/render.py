@@ -20,7 +20,14 @@ def render_explain(report: Dict) -> list[Block]:
     for uplink in report["uplinks"]:
         blocks.append(_judgement(uplink))
         blocks += [_profile(number, profile) for number, profile in enumerate(uplink["profiles"], 1)]
-    return blocks or [Block("no uplinks", "no link that could be one is there", Tone.FAINT)]
+    blocks = blocks or [Block("no uplinks", "no link that could be one is there", Tone.FAINT)]
+    return [*blocks, *([_dns(report["dns"])] if "dns" in report else [])]
+
+
+def _dns(dns: Dict) -> Block:
+    """Return which back end would set the machine's DNS, and what spoke for and against each."""
+    verdict = f"is set by the back end {dns['backend']}" if dns["backend"] else "can't be set"
+    return Block("DNS", verdict, Tone.PLAIN if dns["backend"] else Tone.WARN, [Row("why", why) for why in dns["why"]])
 
 
 def _judgement(uplink: Dict) -> Block:

@@ -30,9 +30,6 @@ from autovpn.errors import Refused
 
 DIRECTORY = Path("/etc/autovpn")
 
-BUILT_BACKENDS = frozenset({"auto", "file"})
-"""The values of `dns.backend` that mean something yet; the others are reserved."""
-
 _ORDER = re.compile(r"[0-9]+-")
 _File = TypeVar("_File", bound=Table)
 
@@ -113,9 +110,6 @@ class _Load:
         main = self._validated(document, MainFile) if document else None
         if document is None or main is None:
             return MainFile()
-        if main.dns.backend not in BUILT_BACKENDS:
-            what = f"the back end '{main.dns.backend}' is not in this version"
-            self._context(document).refuse(("dns", "backend"), what, 'use "auto" or "file"')
         return main
 
     def _profile_paths(self) -> Iterator[Path]:

@@ -116,9 +116,10 @@ async def observe(directories: Directories) -> Observation:
     """Look at the machine once and decide."""
     policy = await asyncio.to_thread(policy_of, directories)
     async with _watch() as watch:
-        resolver = machine_resolver(directories)
+        resolver = machine_resolver(directories, forced=lambda: policy.dns_backend)
         snapshot = Snapshot(watch.links(policy, await resolver.original()))
-        return Observation(decide(snapshot, policy, Memory(), time.monotonic()), snapshot, policy)
+        decision = decide(snapshot, policy, Memory(), time.monotonic())
+        return Observation(decision, snapshot, policy, await resolver.choice())
 
 
 def _reading(directories: Directories) -> Reading:

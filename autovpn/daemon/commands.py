@@ -95,7 +95,8 @@ class Commands:
 
     async def _explain(self, arguments: Arguments) -> Reply:
         uplink = arguments.optional_text("uplink")
-        return {"ok": True, **explain(self._loop.decision, self._loop.snapshot, self._loop.policy, uplink)}
+        loop, dns = self._loop, await self._loop.machine.dns.choice()
+        return {"ok": True, **explain(loop.decision, loop.snapshot, loop.policy, dns, uplink)}
 
     async def _plan(self, _: Arguments) -> Reply:
         return {"ok": True, **plan(self._loop.whole_plan())}

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from autovpn.core.dnschoice import Choice
 from autovpn.core.network import UplinkDns
 from autovpn.core.profile import Policy
 from autovpn.core.records import Origin
@@ -56,6 +57,10 @@ class MachineDns(Protocol):
 
     async def upstream(self) -> tuple[str, ...]:
         """Return the servers to ask for a tunnel's endpoint."""
+        ...
+
+    async def choice(self) -> Choice:
+        """Return which back end would be used now, and why."""
         ...
 
     async def reconsider(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autovpn.core.decide import Decision
+from autovpn.core.dnschoice import Choice
 from autovpn.core.profile import Policy
 from autovpn.core.snapshot import Snapshot
 
@@ -27,11 +28,12 @@ class Directories:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look at the machine, without a daemon, leads to."""
+    """What one look at the machine, without a daemon, leads to; `dns` is the back end that would be used."""
 
     decision: Decision
     snapshot: Snapshot
     policy: Policy
+    dns: Choice
 
 
 @dataclass(frozen=True, slots=True)

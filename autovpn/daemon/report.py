@@ -41,13 +41,17 @@ TUNNEL_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class DnsStanding:
-    """How the machine's DNS stands: which back end, whether what is wanted is in force, and what is amiss."""
+    """How the machine's DNS stands: which back end, whether what is wanted is in force, and what is amiss.
+
+    `standing` is why this back end was chosen, `why` the whole trail, with those that were looked at before it.
+    """
 
     backend: str
     in_force: bool
     standing: str = ""
     degraded: str = ""
     notes: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

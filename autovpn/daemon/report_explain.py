@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autovpn.core.conditions import ConditionVerdict, Truth
 from autovpn.core.decide import Decision
+from autovpn.core.dnschoice import Choice
 from autovpn.core.judgement import Judgement, Outcome, ProfileVerdict
 from autovpn.core.network import Grade
 from autovpn.core.profile import Policy
@@ -19,8 +20,8 @@ EVIDENCE = {
 }
 
 
-def explain(decision: Decision, snapshot: Snapshot, policy: Policy, uplink: str | None = None) -> Report:
-    """Return why every uplink, or the one that is named, has the outcome that it has.
+def explain(decision: Decision, snapshot: Snapshot, policy: Policy, dns: Choice, uplink: str | None = None) -> Report:
+    """Return why every uplink, or the one that is named, has the outcome that it has; and whose DNS would be told, why.
 
     Raises:
         ControlError: there is no link of this name.
@@ -33,7 +34,10 @@ def explain(decision: Decision, snapshot: Snapshot, policy: Policy, uplink: str 
         links = [link for link in links if link.name == uplink]
         if not links:
             raise ControlError(f"there is no uplink {uplink}; there is {', '.join(known) or 'none at all'}")
-    return {"uplinks": [_explain(link, judged.get(link.id), decision, snapshot, policy) for link in links]}
+    return {
+        "uplinks": [_explain(link, judged.get(link.id), decision, snapshot, policy) for link in links],
+        "dns": {"backend": dns.backend, "setting": policy.dns_backend, "why": list(dns.why)},
+    }
 
 
 def _explain(link: Link, judgement: Judgement | None, decision: Decision, snapshot: Snapshot, policy: Policy) -> Report:

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 from autovpn.core.dnscandidates import candidates
-from autovpn.core.dnschoice import Choice, MachineDns, choose
+from autovpn.core.dnschoice import Choice, DnsWish, MachineDns, choose
 from autovpn.core.dnsfacts import DnsFacts
 from autovpn.core.network import UplinkDns
 from autovpn.core.resolvconf import ResolvConf
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 UPSTREAMS = (Path("/run/systemd/resolve/resolv.conf"), Path("/run/NetworkManager/no-stub-resolv.conf"))
 """Where systemd-resolved(8) and NetworkManager say whom their resolver on this machine asks itself."""
+
+ANY_WISH = MachineDns(DnsWish("a tunnel", "", ()))
+"""What a tunnel with a device asks for unless its profile says otherwise: all names."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds before a defence that failed begins anew; doubled each time."""
@@ -194,7 +197,15 @@ class MachineResolver:
         if self._receipt is None:
             return None
         receipt = self._receipt
-        return DnsStanding(receipt.backend, receipt.in_force, "; ".join(self._why), receipt.degraded, receipt.notes)
+        because = self._why[-1].removeprefix(f"{receipt.backend}: ") if self._why else ""
+        return DnsStanding(receipt.backend, receipt.in_force, because, receipt.degraded, receipt.notes, self._why)
+
+    async def choice(self) -> Choice:
+        """Return which back end would be used now, and why: for the wish that stands, else for one for all names."""
+        try:
+            return await self._chosen(self._wish or ANY_WISH)
+        except AutovpnError as error:
+            return Choice(None, (str(error),), refused=True)
 
 
 def _unapplied(dns: MachineDns, choice: Choice) -> Receipt:

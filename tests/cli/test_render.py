@@ -22,6 +22,7 @@ from autovpn.cli.safe import clean
 from autovpn.cli.times import seconds, spoken
 from autovpn.core.decide import Decision, decide
 from autovpn.core.diff import diff
+from autovpn.core.dnschoice import Choice
 from autovpn.core.escape import show_ssid, show_text
 from autovpn.core.memory import Memory, Override, Ride
 from autovpn.core.network import Gateway, Grade, Security, Wireless
@@ -48,6 +49,7 @@ FULL = TunnelSpec("home-ssh", "openssh", OpensshSettings("vpn.example"), "avpn0"
 CAMPUS = Profile("campus", conditions=(Condition(Key.SSID, (b"YourEssid",)),), tunnels=(FULL,))
 TRUSTED = Profile("trusted", action=Action.DISCONNECT, conditions=(Condition(Key.SSID, (b"Home",)),))
 POLICY = Policy((TRUSTED, CAMPUS))
+BY_FILE = Choice("file", ("resolved: systemd-resolved does not answer", "file: /etc/resolv.conf may be swapped"))
 EXTRA = StatusExtra(now=130.0, started=30.0, pid=7, version="1.2", dns=DnsStanding("file", in_force=True))
 FACTS = Facts(
     "avpn0",
@@ -86,7 +88,7 @@ def printed(link: Link, policy: Policy = POLICY) -> str:
     wanted = steps_for(decision, snapshot, policy)
     blocks = [
         *render_status(json.loads(json.dumps(status(decision, snapshot, policy, wanted, EXTRA)))),
-        *render_explain(json.loads(json.dumps(explain(decision, snapshot, policy)))),
+        *render_explain(json.loads(json.dumps(explain(decision, snapshot, policy, BY_FILE)))),
         *render_plan(json.loads(json.dumps(plan(diff((), wanted))))),
     ]
     return paint.plain(blocks)
@@ -106,7 +108,7 @@ def status_of(state: TunnelState, **changes: object) -> str:
 def test_explain_says_which_form_the_packets_of_a_tunnel_have() -> None:
     decision, snapshot = looked(wlan())
     snapshot = replace(snapshot, tunnels={("campus", "home-ssh"): TunnelState(TunnelPhase.UP, facts=FACTS)})
-    said = paint.plain(render_explain(json.loads(json.dumps(explain(decision, snapshot, POLICY)))))
+    said = paint.plain(render_explain(json.loads(json.dumps(explain(decision, snapshot, POLICY, BY_FILE)))))
     assert "home-ssh: ESP in UDP" in said
 
 
@@ -278,6 +280,16 @@ def test_an_activation_whose_uplink_is_gone_has_a_place_of_its_own() -> None:
     assert said.startswith("campus  starting, but its uplink is gone\n")
 
 
+@pytest.mark.parametrize(
+    ("choice", "verdict"), [(BY_FILE, "is set by the back end file"), (Choice(None, BY_FILE.why), "can't be set")]
+)
+def test_explain_says_who_sets_the_machines_dns_and_why(choice: Choice, verdict: str) -> None:
+    said = paint.plain(render_explain(explain(Decision(), Snapshot(), POLICY, choice)))
+
+    assert verdict in said
+    assert all(why in said for why in choice.why)
+
+
 def test_explain_of_nothing_says_so() -> None:
     assert "no uplinks" in paint.plain(render_explain({"uplinks": []}))
 
@@ -303,7 +315,7 @@ def test_without_a_daemon_explain_and_plan_look_for_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decision, snapshot = looked(wlan())
-    seen = wiring.Observation(decision, snapshot, POLICY)
+    seen = wiring.Observation(decision, snapshot, POLICY, BY_FILE)
     monkeypatch.setattr(wiring, "observe_once", lambda _: seen)
     monkeypatch.setattr(wiring, "left_behind", lambda _: ("the tunnel of an older daemon",))
     assert main(["explain", "wlan0", "--run-dir", str(tmp_path)]) == 0

@@ -20,7 +20,9 @@ class FakeBackend(DnsBackend):
         self.applied: list[MachineDns] = []
         self.reverts = 0
         self.drift = False
+        self.looks = 0
         self.refuses: Exception | None = None
+        self.stuck: Exception | None = None
         self.others: asyncio.Queue[str] = asyncio.Queue()
 
     async def apply(self, dns: MachineDns) -> Receipt:
@@ -30,6 +32,8 @@ class FakeBackend(DnsBackend):
         return Receipt(self.name, in_force=True)
 
     async def revert(self) -> Outcome:
+        if self.stuck:
+            raise self.stuck
         self.reverts += 1
         return Outcome(clean=not self.drift, why=("somebody wrote it",) if self.drift else ())
 
@@ -46,6 +50,9 @@ class FakeBackend(DnsBackend):
     async def original(self) -> ResolvConf:
         self._obey()
         return ResolvConf(nameservers=("192.0.2.53",), search=("home.example",))
+
+    def look_again(self) -> None:
+        self.looks += 1
 
     def _obey(self) -> None:
         if self.refuses:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from autovpn.core.actions import Action, CreateDevice, Failed, Ready, Run
 from autovpn.core.diff import Amend
+from autovpn.core.dnschoice import Choice
 from autovpn.core.driving import DeviceCreated, DriverEvent, Launch, Recovered, UplinkChanged
 from autovpn.core.health import Traffic
 from autovpn.core.hookenv import HookContext
@@ -257,6 +258,9 @@ class Outside:
 
     async def upstream(self) -> tuple[str, ...]:
         return self.dns.servers if self.dns else ()
+
+    async def choice(self) -> Choice:
+        return Choice("file", ("file: /etc/resolv.conf may be swapped",))
 
     async def reconsider(self) -> None:
         self.dns_reconsidered += 1

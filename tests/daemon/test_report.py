@@ -12,7 +12,7 @@ from autovpn.cli.paint import plain
 from autovpn.cli.render_status import render_status
 from autovpn.core.decide import Decision, decide
 from autovpn.core.diff import Amend, Do, Plan, Undo, diff
-from autovpn.core.dnschoice import DnsWish
+from autovpn.core.dnschoice import Choice, DnsWish
 from autovpn.core.driving import Uplink
 from autovpn.core.endpoint import Endpoint
 from autovpn.core.hookenv import HookContext
@@ -236,6 +236,7 @@ def test_a_full_tunnel_that_gave_up_is_said_to_leave_traffic_open(told: tuple[Tu
     assert only(reported(policy, told=told), "activations")["open"] is is_open
 
 
+BY_FILE = Choice("file", ("resolved: systemd-resolved does not answer", "file: /etc/resolv.conf may be swapped"))
 DNS_FAILED = DnsStanding("file", in_force=False)
 
 
@@ -305,7 +306,7 @@ def test_a_leaving_mark_is_shown_with_what_is_left_of_it() -> None:
 def test_every_complaint_finds_its_place() -> None:
     extra = replace(
         EXTRA,
-        dns=DnsStanding("file", in_force=False, standing="foreign", degraded="rewritten", notes=("n",)),
+        dns=DnsStanding("file", in_force=False, standing="foreign", degraded="rewritten", notes=("n",), why=("w",)),
         configuration=("a.toml:1: x: wrong",),
         reload_failed=True,
         hooks=("postup failed",),
@@ -325,12 +326,13 @@ def test_every_complaint_finds_its_place() -> None:
         "standing": "foreign",
         "degraded": "rewritten",
         "notes": ["n"],
+        "why": ["w"],
     }
 
 
 def profiles(link: Link | None = None, memory: Memory | None = None) -> dict[str, dict[str, object]]:
     decision, snapshot = world(link=link, memory=memory)
-    uplink = first(json.loads(json.dumps(explain(decision, snapshot, POLICY, "wlan0"))), "uplinks")
+    uplink = first(json.loads(json.dumps(explain(decision, snapshot, POLICY, BY_FILE, "wlan0"))), "uplinks")
     found = uplink["profiles"]
     assert isinstance(found, list)
     return {profile["name"]: profile for profile in found}
@@ -370,10 +372,16 @@ def test_explain_says_that_a_wish_by_hand_is_what_decides() -> None:
     assert "by hand" in str(found["campus"]["to_win"])
 
 
+def test_explain_names_the_dns_back_end_and_the_whole_trail_to_it() -> None:
+    found = explain(Decision(), Snapshot(), POLICY, BY_FILE)
+
+    assert found["dns"] == {"backend": "file", "setting": "auto", "why": list(BY_FILE.why)}
+
+
 def test_explain_says_what_is_still_open() -> None:
     pending = replace(wlan(), wireless=None, wireless_pending=True)
     snapshot = Snapshot((pending,))
-    found = explain(decide(snapshot, POLICY, Memory(), 1.0), snapshot, POLICY)
+    found = explain(decide(snapshot, POLICY, Memory(), 1.0), snapshot, POLICY, BY_FILE)
     uplink = first(found, "uplinks")
     assert uplink["outcome"] == "pending"
     assert "it is still open" in str(first(uplink, "profiles")["to_win"])
@@ -389,7 +397,7 @@ def test_explain_says_what_is_still_open() -> None:
 )
 def test_explain_says_why_a_link_is_not_judged(link: Link, memory: Memory, words: str) -> None:
     snapshot = Snapshot((link,))
-    found = explain(decide(snapshot, POLICY, memory, 1.0), snapshot, POLICY, link.name)
+    found = explain(decide(snapshot, POLICY, memory, 1.0), snapshot, POLICY, BY_FILE, link.name)
     uplink = only(found, "uplinks")
     assert uplink["outcome"] is None
     assert words in str(uplink["reason"])
@@ -398,9 +406,9 @@ def test_explain_says_why_a_link_is_not_judged(link: Link, memory: Memory, words
 def test_explain_of_an_unknown_uplink_names_those_that_there_are() -> None:
     decision, snapshot = world()
     with pytest.raises(ControlError, match=r"no uplink wlan9; there is wlan0, eth0"):
-        explain(decision, snapshot, POLICY, "wlan9")
+        explain(decision, snapshot, POLICY, BY_FILE, "wlan9")
     with pytest.raises(ControlError, match="none at all"):
-        explain(Decision(), Snapshot(), POLICY, "wlan9")
+        explain(Decision(), Snapshot(), POLICY, BY_FILE, "wlan9")
 
 
 UPLINK = Uplink(LinkId(3), "wlan0")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autovpn.core.dnschoice import DnsWish, MachineDns, merge
+from autovpn.core.dnsfacts import DnsFacts
 from autovpn.core.network import UplinkDns
 from autovpn.daemon.resolver import MachineResolver
 from autovpn.errors import Refused
@@ -53,7 +54,8 @@ async def test_a_wish_is_applied_and_said() -> None:
     assert made.backend.applied == [WISH]
     assert standing is not None
     assert (standing.backend, standing.in_force) == ("file", True)
-    assert "dns.backend = file" in standing.standing
+    assert standing.why == ("dns.backend = file", "file: /etc/resolv.conf may be swapped")
+    assert standing.standing == "/etc/resolv.conf may be swapped"
 
 
 async def test_a_back_end_that_this_version_lacks_is_refused_and_said() -> None:
@@ -76,6 +78,43 @@ async def test_when_the_choice_changes_the_old_back_end_is_undone() -> None:
     await resolver.apply(WISH)
 
     assert made.backend.reverts == 1
+
+
+async def test_the_choice_is_told_before_anything_is_wished_and_where_it_cannot_be_made() -> None:
+    made = Resolving(forced="auto")
+    choice = await made.resolver.choice()
+    assert (choice.backend, choice.why) == ("file", ("file: /etc/resolv.conf may be swapped",))
+
+    async def unreadable() -> DnsFacts:
+        raise Refused("/etc/resolv.conf", "is a folder")
+
+    choice = await MachineResolver({"file": made.backend}, unreadable, lambda: "auto").choice()
+    assert (choice.backend, choice.why) == (None, ("/etc/resolv.conf: is a folder",))
+
+
+async def test_one_back_end_that_cannot_be_undone_does_not_keep_the_others_from_it() -> None:
+    stuck, other = FakeBackend("resolved"), FakeBackend()
+    stuck.stuck = Refused("tun0", "is managed")
+    resolver = MachineResolver({"resolved": stuck, "file": other}, other.facts, lambda: "auto")
+    with pytest.raises(Refused, match="tun0"):
+        await resolver.revert()
+
+    assert other.reverts == 1
+
+
+async def test_a_back_end_in_force_is_told_that_the_network_changed() -> None:
+    made = Resolving()
+    await made.resolver.apply(WISH)
+    await made.resolver.reconsider()
+
+    assert (made.backend.looks, made.backend.applied) == (1, [WISH])
+
+
+async def test_what_another_back_end_of_a_dead_daemon_left_is_undone_before_the_wish_is_taken_over() -> None:
+    other, file = FakeBackend("resolved"), FakeBackend()
+    await MachineResolver({"resolved": other, "file": file}, file.facts, lambda: "file").resume(WISH)
+
+    assert (other.reverts, file.reverts) == (1, 0)
 
 
 async def test_no_wish_is_nothing_in_force_and_nothing_wrong() -> None:
