@@ -15,15 +15,18 @@ from autovpn import notify
 from autovpn.core.actions import Failed, Ready
 from autovpn.core.driving import Driver, DriverEvent, Launch, Recovered, Step, Uplink
 from autovpn.core.secret import Secret
+from autovpn.core.settings import LibreswanSettings
 from autovpn.core.snapshot import LinkId
 from autovpn.errors import SystemFault, Unsupported
 from autovpn.system.channels import Ask, Channels, nobody
 from autovpn.tunnels.drivers import DRIVERS
 from tests.netns.record import note
+from tests.netns.world import wait_until
 
 if TYPE_CHECKING:
     from autovpn.core.network import IPNetwork
     from autovpn.core.tunnel import PinnedEndpoint, TunnelSpec
+    from tests.netns.namespace import Namespace
 
 NONCE = f"{os.getpid():016x}"
 """What marks the programs of this run. Whoever ends one ends all that carry its mark, also those of another run."""
@@ -142,7 +145,7 @@ class Work:
     def _record(self, news: Ready | Failed) -> None:
         began, self._begun = self._begun, None
         if isinstance(news, Failed) or (began is not None and self._measured):
-            note(self.launch.spec.type, now() - (began or 0.0), self.channels.receipt()["pid"], news)
+            note(label(self.launch.spec), now() - (began or 0.0), self.channels.receipt()["pid"], news)
 
     async def _watch_devices(self) -> None:
         before = links()  # those that were there before are no news
@@ -156,6 +159,11 @@ class Work:
                     self.channels.link_appeared(name, index)
             before = present
             await asyncio.sleep(0.005)
+
+
+def label(spec: TunnelSpec) -> str:
+    """Return what a tunnel is called in the record: its type, and whose work it is where that is another's."""
+    return f"{spec.type} by libreswan" if isinstance(spec.settings, LibreswanSettings) else spec.type
 
 
 def launch(
@@ -186,6 +194,11 @@ def address(ready: Ready, *routes: IPNetwork) -> None:
     for route in routes:
         done = ip("route", "add", str(route), "dev", facts.device)
         assert done.returncode == 0, done.stderr
+
+
+async def passes(laptop: Namespace, address: str) -> None:
+    """Wait until a packet comes back. The loop goes on meanwhile: the program may wait for the answer to its script."""
+    await asyncio.to_thread(wait_until, lambda: laptop.ping(address), f"{address} to answer")
 
 
 def ip(*arguments: str) -> subprocess.CompletedProcess[str]:

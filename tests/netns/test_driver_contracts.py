@@ -18,7 +18,7 @@ from autovpn.core.driving import Recovered, Report
 from autovpn.core.settings import OpensshSettings
 from autovpn.core.settings_command import CommandSettings
 from autovpn.core.tunnel import Facts, FailureClass
-from tests.netns.driving import Work, address, index_of, launch
+from tests.netns.driving import Work, address, index_of, launch, passes
 from tests.netns.server_command import DEVICE, Command
 from tests.netns.server_openconnect import Ocserv
 from tests.netns.server_tinc import Tinc
@@ -129,7 +129,7 @@ async def test_a_tunnel_is_ready_with_what_it_was_told_and_carries_packets(
             wanted = replace(wanted, banner=ready.facts.banner, addresses=ready.facts.addresses)
         assert ready.facts == wanted
         address(ready, OFFICE_NETWORK)
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
+        await passes(laptop.laptop, OFFICE)
     assert index_of(DEVICES[cls]) == 0
 
 
@@ -187,7 +187,7 @@ async def test_a_tunnel_that_was_left_running_is_adopted_and_never_stops_carryin
         recovered = Recovered(receipt["pid"], ready.facts.device, ready.facts, time.time() - time.monotonic())
         adopted = await (await second.adopt(receipt, recovered)).news()
         assert adopted == Ready(ready.facts)
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
+        await passes(laptop.laptop, OFFICE)
     assert index_of(DEVICES[cls]) == 0
 
 

@@ -24,11 +24,11 @@ from autovpn.core.tunnel import FailureClass
 from autovpn.system.farewell import carry_out
 from autovpn.tunnels import ipsec
 from autovpn.tunnels.ipsec import IpsecDriver
-from tests.netns.driving import NONCE, IpDevices, Work, address, index_of, ip, launch
+from tests.netns.driving import NONCE, IpDevices, Work, address, index_of, ip, launch, passes
 from tests.netns.server_ipsec import Ipsec
 from tests.netns.servers import OFFICE_NETWORK
 from tests.netns.test_driver_contracts import shown_to_everybody
-from tests.netns.world import GATEWAY, LAPTOP, LAPTOP6, OFFICE, wait_until
+from tests.netns.world import GATEWAY, LAPTOP, LAPTOP6, OFFICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +122,7 @@ async def test_a_tunnel_is_ready_with_what_it_was_told_and_carries_packets(
         assert [str(own.network.supernet(8)) for own in facts.addresses] == ["10.96.0.0/24"]
         assert facts.form.startswith("ESP in UDP: strongSwan moves the packets itself")
         address(ready, OFFICE_NETWORK)
-        wait_until(lambda: server.world.laptop.ping(OFFICE), "a packet to pass")
+        await passes(server.world.laptop, OFFICE)
         device = facts.device
         assert device
     assert index_of(device) == 0
@@ -184,7 +184,7 @@ async def test_a_tunnel_that_was_left_running_is_adopted_and_never_stops_carryin
     async with Work(replace(launch_for(server, directory), files={}, password=None)) as second:
         recovered = Recovered(receipt["pid"], ready.facts.device, ready.facts, time.time() - time.monotonic())
         assert await (await second.adopt(receipt, recovered)).news() == Ready(ready.facts)
-        wait_until(lambda: server.world.laptop.ping(OFFICE), "a packet to pass")
+        await passes(server.world.laptop, OFFICE)
     assert index_of(str(ready.facts.device)) == 0
 
 
@@ -278,7 +278,7 @@ async def test_a_full_tunnel_carries_packets_though_it_covers_its_own_server(ser
         assert ready.facts.prefixes == ()
         assert "0.0.0.0/0" in ready.facts.refused[0]
         address(ready, OFFICE_NETWORK)
-        wait_until(lambda: server.world.laptop.ping(OFFICE), "a packet to pass")
+        await passes(server.world.laptop, OFFICE)
 
 
 class AnyKind(IpDevices):
@@ -317,7 +317,7 @@ async def test_a_strongswan_that_runs_already_keeps_its_own_and_nothing_of_ours(
         ready = await (await work.start()).news()
         assert isinstance(ready, Ready), ready
         assert (ready.facts.device, ready.facts.dns) == ("avtipsec", server.dns)
-        wait_until(lambda: server.world.laptop.ping(OFFICE), "a packet to pass")
+        await passes(server.world.laptop, OFFICE)
         meanwhile = await asyncio.to_thread(known_to, running)
         assert b"autovpn-office" in meanwhile["connections"]
         assert len(meanwhile["secrets"]) > len(before["secrets"])

@@ -18,10 +18,10 @@ from autovpn.core.secret import Secret
 from autovpn.core.settings import OpenconnectSettings
 from autovpn.core.tunnel import FailureClass
 from autovpn.tunnels import openconnect_login
-from tests.netns.driving import Work, address, index_of, launch
+from tests.netns.driving import Work, address, index_of, launch, passes
 from tests.netns.server_openconnect import NAME, PORT, Ocserv, one_time_code
 from tests.netns.servers import OFFICE_NETWORK
-from tests.netns.world import OFFICE, OFFICE6, wait_until
+from tests.netns.world import OFFICE, OFFICE6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,8 +84,8 @@ async def test_it_is_ready_with_what_it_was_told_and_carries_packets_of_both_fam
         assert facts.form == "DTLS over UDP"
         assert facts.refused == ()
         address(ready, *server.prefixes[:2])
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
-        wait_until(lambda: laptop.laptop.ping(OFFICE6), "an IPv6 packet to pass")
+        await passes(laptop.laptop, OFFICE)
+        await passes(laptop.laptop, OFFICE6)
     assert index_of(DEVICE) == 0
 
 
@@ -172,7 +172,7 @@ async def test_without_udp_everything_goes_through_tcp(laptop: World, directory:
         assert isinstance(ready, Ready)
         assert ready.facts.form == "TLS over TCP, since the profile says so"
         address(ready, OFFICE_NETWORK)
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
+        await passes(laptop.laptop, OFFICE)
 
 
 # -- a person
@@ -243,5 +243,5 @@ async def test_another_uplink_makes_it_connect_anew_and_its_packets_go_on(laptop
         async with asyncio.timeout(60):
             while not any(isinstance(event, Report) and event.values["reason"] == "reconnect" for event in work.seen):
                 await work.feed(await work.events.get())
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
+        await passes(laptop.laptop, OFFICE)
         assert not any(isinstance(event, Exited) for event in work.seen)

@@ -18,7 +18,7 @@ from autovpn.core.actions import Failed, Ready
 from autovpn.core.driving import Recovered, UplinkChanged
 from autovpn.core.secret import Secret
 from autovpn.core.tunnel import Facts, FailureClass, PinnedEndpoint
-from tests.netns.driving import Work, address, index_of, launch
+from tests.netns.driving import Work, address, index_of, launch, passes
 from tests.netns.server_openvpn import PASSWORD, Openvpn, OpenvpnTcp
 from tests.netns.servers import OFFICE_NETWORK
 from tests.netns.world import GATEWAY, OFFICE, wait_until
@@ -103,7 +103,7 @@ async def test_it_is_ready_with_what_was_pushed_and_carries_packets(
             )
         )
         address(ready, OFFICE_NETWORK)
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
+        await passes(laptop.laptop, OFFICE)
         pid = work.channels.receipt()["pid"]
         told = shown_and_printed(pid, directory)
         assert b"won" not in told
@@ -124,7 +124,7 @@ async def test_one_that_was_left_running_is_adopted_by_its_socket(
     async with Work(replace(made, files={}, password=None)) as second:
         recovered = Recovered(receipt["pid"], DEVICE, ready.facts, time.time() - time.monotonic())
         assert await (await second.adopt(receipt, recovered)).news() == Ready(ready.facts)
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
+        await passes(laptop.laptop, OFFICE)
         os.kill(receipt["pid"], 9)
         failed = await second.news()
     assert isinstance(failed, Failed)

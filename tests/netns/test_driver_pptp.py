@@ -18,12 +18,12 @@ from autovpn.core.settings import Mppe, PptpSettings
 from autovpn.core.tunnel import FailureClass
 from autovpn.tunnels import pppd, pptp
 from autovpn.tunnels.attempt import ENVIRONMENT
-from tests.netns.driving import Work, index_of, launch
+from tests.netns.driving import Work, index_of, launch, passes
 from tests.netns.record import RECORD
 from tests.netns.server_pptp import PASSWORD, Pptp, PptpServer, PptpStandIn, has_ppp
 from tests.netns.servers import OFFICE_NETWORK
 from tests.netns.test_driver_contracts import directory, laptop, shown_to_everybody
-from tests.netns.world import OFFICE, wait_until
+from tests.netns.world import OFFICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ async def test_it_is_ready_with_what_the_server_gave_and_carries_packets(
         assert ready.facts.form == "GRE, MPPE 128-bit stateless"
         assert any(isinstance(event, Report) for event in work.seen), "the notifier said nothing"
         laptop.laptop.run("ip", "route", "add", str(OFFICE_NETWORK), "dev", DEVICE)
-        wait_until(lambda: laptop.laptop.ping(OFFICE), "a packet to pass")
+        await passes(laptop.laptop, OFFICE)
         listing = laptop.laptop.run("ip", "-oneline", "link", "show", DEVICE).stdout
         assert f"mtu {ready.facts.mtu} " in listing
         shown = shown_to_everybody(work.channels.receipt()["pid"])
