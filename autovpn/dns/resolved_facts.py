@@ -17,17 +17,28 @@ from autovpn.system.files import read_small, to_its_end
 NETWORKD_LINKS = Path("/run/systemd/netif/links")
 """Where systemd-networkd keeps what it does with each link, by index; systemd-resolved looks there too."""
 
+PROC = Path("/proc")
 LARGEST = 1 << 16
 _NOT_MANAGED = frozenset({"", "pending", "initialized", "unmanaged"})
 _LEADING_NUMBER = re.compile(r"v?(\d+)")
 
 
-async def resolved_facts(bus: Bus, networkd: Path = NETWORKD_LINKS) -> ResolvedFacts:
-    """Gather them; a service that is enabled is started by being asked."""
-    if not await bus.answers(SERVICE):
+async def resolved_facts(bus: Bus, networkd: Path = NETWORKD_LINKS, proc: Path = PROC) -> ResolvedFacts:
+    """Gather them; a service that is enabled is started by being asked.
+
+    One in another network namespace is not this machine's: its links are others, with the same indexes.
+    """
+    if not await bus.answers(SERVICE) or await to_its_end(_lives_elsewhere, await bus.process_of(SERVICE), proc):
         return ResolvedFacts()
     managed = await to_its_end(lambda: frozenset(_managed(networkd)))
     return ResolvedFacts(answers=True, version=await _version(bus), managed=managed)
+
+
+def _lives_elsewhere(process: int, proc: Path) -> bool:
+    """Tell whether a process is known to be in another network namespace than we are."""
+    with suppress(OSError):
+        return (proc / str(process) / "ns/net").readlink() != (proc / "self/ns/net").readlink()
+    return False
 
 
 async def _version(bus: Bus) -> int:

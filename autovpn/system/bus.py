@@ -104,6 +104,13 @@ class Bus:
             return bool((await self.call(Remote(BUS_NAME, BUS_PATH, BUS_NAME), "NameHasOwner", "s", service))[0])
         return False
 
+    async def process_of(self, service: str) -> int:
+        """Return the process of a service that runs; 0 where that isn't known."""
+        with suppress(BusFault):
+            daemon = Remote(BUS_NAME, BUS_PATH, BUS_NAME)
+            return int((await self.call(daemon, "GetConnectionUnixProcessID", "s", service))[0])
+        return 0
+
     async def signals(self, *rules: str) -> AsyncGenerator[Signal | None, None]:
         """Yield None once the match rules hold, then each signal that comes.
 

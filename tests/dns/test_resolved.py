@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -416,6 +417,17 @@ class TestFacts:
 
     async def test_without_systemd_on_the_bus_the_version_is_unknown(self, stage: Stage) -> None:
         assert await resolved_facts(stage.bus(), stage.folder) == ResolvedFacts(answers=True)
+
+    @pytest.mark.parametrize(("theirs", "is_ours"), [("net:[1]", True), ("net:[2]", False)])
+    async def test_a_service_of_another_network_namespace_is_not_ours(
+        self, stage: Stage, theirs: str, *, is_ours: bool
+    ) -> None:
+        proc = stage.folder / "proc"
+        for process, namespace in (("self", "net:[1]"), (str(os.getpid()), theirs)):
+            (proc / process / "ns").mkdir(parents=True)
+            (proc / process / "ns" / "net").symlink_to(namespace)
+
+        assert (await resolved_facts(stage.bus(), stage.folder, proc)).answers is is_ours
 
     async def test_a_service_that_does_not_answer_is_not_there(self, stage: Stage) -> None:
         stage.resolved.hangs = {"Ping"}

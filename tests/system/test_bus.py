@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -97,9 +98,11 @@ async def test_who_is_there_is_known(socket: Path) -> None:
     bus = Bus(socket)
     assert not await bus.has_owner(NAME)
     assert not await bus.answers(NAME)
+    assert await bus.process_of(NAME) == 0
     async with on_the_bus(socket, FakeService(NAME, answer)):  # it knows no Ping, which is an answer too
         assert await bus.has_owner(NAME)
         assert await bus.answers(NAME)
+        assert await bus.process_of(NAME) == os.getpid()
     bus.close()
 
 
