@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import time
@@ -16,8 +15,9 @@ from autovpn.core.dnsfacts import DnsFacts
 from autovpn.core.dnsstanding import Standing
 from autovpn.core.resolvconf import ResolvConf
 from autovpn.dns.backend import DnsBackend, DnsChanged, Drift, Outcome, Receipt
+from autovpn.dns.defence import Defence, settled
 from autovpn.dns.file_look import file_facts, look, original_facts, servers_of
-from autovpn.dns.file_patience import PATIENCE, QUIET, Budget, Settling
+from autovpn.dns.file_patience import PATIENCE, QUIET, Settling
 from autovpn.dns.file_swap import Swap, View
 from autovpn.errors import StepFailed
 from autovpn.system.files import Disk, NameWatch, to_its_end
@@ -53,9 +53,8 @@ class FileBackend(DnsBackend):
         self._path = path
         self._swap = Swap(path, state, disk or Disk())
         self._run = run
-        self._yields = on_conflict == "yield"
         self._clock = clock
-        self._budget = Budget()
+        self._defence = Defence(str(path), clock, on_conflict=on_conflict)
         self._applied: View | None = None
         self._applies = 0
         self.quiet = QUIET
@@ -90,7 +89,8 @@ class FileBackend(DnsBackend):
         watch = NameWatch(self._path, self._swap.beside.kept.name)
         try:
             while True:
-                await self._settled(watch)
+                settling = Settling.begin(self._clock(), self.quiet, self.patience)
+                await settled(watch.disturbed, self._reading, self._clock, settling)
                 why = await to_its_end(self._locked, self._trouble)
                 if why:
                     yield DnsChanged(why)
@@ -144,14 +144,9 @@ class FileBackend(DnsBackend):
             return self._words(view)
         if self._applied is None or view.standing in _IN_FORCE:
             return ""
-        if self._yields:
-            return f"{self._path}: another program rewrote it, and dns.on_conflict is 'yield'"
         # Each answer begins a new round: a file that is deleted twice looks the same both times.
         change = (self._applies, view.current and (view.current.inode, view.current.changed, view.current.size))
-        if self._budget.allows(change, self._clock()):
-            return ""
-        seconds = round(self._budget.window)
-        return f"{self._path}: is rewritten by another program ({self._budget.spent} times in {seconds} s)"
+        return self._defence.refuses(change)
 
     def _trouble(self) -> str:
         """Return what became of what we applied, or an empty string."""
@@ -172,28 +167,6 @@ class FileBackend(DnsBackend):
     def _original_at(self) -> Path:
         standing = self._swap.view().standing
         return self._swap.kept_at() if standing in _IN_FORCE or standing is Standing.VACATED else self._path
-
-    async def _settled(self, watch: NameWatch) -> None:
-        """Return when the file has come to rest."""
-        settling = Settling.begin(self._clock(), self.quiet, self.patience)
-        while not settling.settled:
-            if await self._is_quiet(watch, settling.next_look):
-                reading, plausible = await asyncio.to_thread(self._reading)
-                settling = settling.looked(reading, self._clock(), plausible=plausible)
-            else:
-                settling = settling.disturbed(self._clock())
-
-    async def _is_quiet(self, watch: NameWatch, until: float) -> bool:
-        """Wait until then, or for an event; tell whether there was none."""
-        delay = until - self._clock()
-        if delay <= 0:
-            return True
-        try:
-            async with asyncio.timeout(delay):
-                await watch.disturbed()
-        except TimeoutError:
-            return True
-        return False
 
     def _reading(self) -> tuple[object, bool]:
         with suppress(FileNotFoundError):

@@ -86,7 +86,7 @@ async def test_a_fight_is_noticed_round_after_round(scene_of: MakeScene, kind: s
             assert (await backend.apply(dns(WORK))).in_force
             await _on_disk(scene.path.write_text, "nameserver 192.0.2.8\n")
             assert str(scene.path) in await _next(changes)
-            await _on_disk(backend._budget._fights.clear)
+            await _on_disk(backend._defence._budget._fights.clear)
             assert (await backend.apply(dns(WORK))).in_force
 
 
