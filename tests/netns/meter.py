@@ -23,7 +23,8 @@ EVERYWHERE = (INTERNET, OFFICE, INTERNET6, OFFICE6)
 
 _DISCARD = 9  # RFC 863
 
-# Neighbour discovery and multicast never leave the link, so they are no leak.
+# Neighbour discovery and multicast never leave the link, so they are no leak; a device sends some for itself, too,
+# some seconds after it is up.
 _TABLE = """
 table inet counted {
     counter clear { }
@@ -32,10 +33,10 @@ table inet counted {
     counter tunnelled_dns { }
     chain arriving {
         type filter hook prerouting priority -400;
+        ip6 daddr { fe80::/10, ff00::/8 } return
         iifname { "wgs0", "tun0" } udp dport 53 counter name tunnelled_dns
         iifname { "wgs0", "tun0" } counter name tunnelled return
         iifname != "eth0" return
-        ip6 daddr { fe80::/10, ff00::/8 } return
         ip daddr 224.0.0.0/4 return
         udp dport 51820 return
         tcp dport 2222 return
