@@ -15,6 +15,7 @@ from tests.netns.nursery import Newborn, Nursery
 from tests.netns.servers import Charon, Server, Sshd, Wireguard
 from tests.netns.test_main_job import moments, office_profile
 from tests.netns.world import OFFICE, wait_until
+from tests.strikes import count
 
 ANNOUNCES = {
     ("Begin", "preup"): "preup",
@@ -74,6 +75,7 @@ def test_a_daemon_killed_after_any_record_is_followed_by_one_that_adopts_or_undo
         assert laptop.picture() == before, where
         hooks += moments(laptop)[run:]
         assert is_balanced(hooks), f"{where}: {hooks}"
+        count("kills of a real daemon after a record of its journal", kind.__name__)
 
     assert records > 2 * 8, "each of eight steps has its records, up and down"
     assert fates == {"adopted", "undone", "begun"}

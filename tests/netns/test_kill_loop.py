@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.netns.every_server import SERVERS
 from tests.netns.laptop import AUTOVPN, REPOSITORY, Laptop
 from tests.netns.servers import Server, Sshd
 from tests.netns.world import OFFICE, wait_until
+from tests.strikes import count
 
 ROUNDS = 5
 MOST_LINES = 20
@@ -112,18 +115,23 @@ class Victim:
         (self.laptop.uplink_up if self.has_uplink else self.laptop.uplink_down)()
 
 
-@pytest.mark.parametrize("kind", SERVERS)
-def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half(
-    laptop: Laptop, kind: type[Server]
-) -> None:
-    chance = random.Random(389)
-    victim = Victim(laptop, kind)
-    before = laptop.picture()
-    adopted, killed_halfway = 0, 0
+@dataclass
+class Toll:
+    """How many daemons were killed, how many of their tunnels were then taken over, and how many died halfway."""
+
+    killed: int = 0
+    adopted: int = 0
+    halfway: int = 0
+
+
+def kill_at_random(victim: Victim, chance: random.Random, goes_on: Callable[[Toll], bool]) -> Toll:
+    """Kill daemon after daemon at moments that the dice choose, with and without an uplink, while this `goes_on`."""
+    laptop = victim.laptop
+    toll = Toll()
     standing: list[int] | None = None
     pinging = laptop.namespace.spawn("ping", "-n", "-q", "-i", "0.01", "-s", "1000", OFFICE)
 
-    for _ in range(ROUNDS):
+    while goes_on(toll):
         if chance.random() < 0.25:
             victim.toggle_uplink()
             standing = None
@@ -135,8 +143,9 @@ def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half
         assert len(clients) <= 1, "never both"
         if standing is not None:
             assert clients == standing, "what was whole and still wanted is adopted"
-            adopted += 1
-        killed_halfway += not settled
+            toll.adopted += 1
+        toll.killed += 1
+        toll.halfway += not settled
         if settled and not victim.has_uplink:
             assert clients == [], "what is not wanted is undone"
         elif settled:
@@ -148,15 +157,34 @@ def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half
             )
 
     pinging.stop()
+    return toll
+
+
+def all_is_well_with_the_last(victim: Victim, before: str) -> None:
+    """Hold what a daemon that nobody kills makes of all that against what it should."""
+    laptop = victim.laptop
     if not victim.has_uplink:
         victim.toggle_uplink()
     victim.start()
     wait_until(victim.is_settled, "the tunnel to be up at last")
     assert len(tunnel_clients(laptop.namespace)) == 1
     wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer")
-    assert adopted, "the seed should show an adoption"
-    assert killed_halfway, "the seed should show a kill in the middle of something"
 
     assert laptop.stop() == 0
     assert laptop.picture() == before
     assert laptop.hook_log()[-1].startswith("postdown ")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_daemon_killed_at_random_moments_leaves_nothing_twice_and_nothing_half(
+    laptop: Laptop, kind: type[Server]
+) -> None:
+    victim = Victim(laptop, kind)
+    before = laptop.picture()
+
+    toll = kill_at_random(victim, random.Random(389), lambda toll: toll.killed < ROUNDS)
+
+    all_is_well_with_the_last(victim, before)
+    assert toll.adopted, "the seed should show an adoption"
+    assert toll.halfway, "the seed should show a kill in the middle of something"
+    count("kills of a real daemon at random moments", kind.__name__, toll.killed)
