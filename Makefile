@@ -20,7 +20,7 @@ unexport MAKEFLAGS MAKELEVEL MFLAGS # a make that a test or a hook runs is its o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick netns lab lab-kernel lint format types gates tunnel-table venv packages lab-packages demo-packages clean
+.PHONY: help demo test quick netns lab lab-kernel soak lint format types gates tunnel-table venv packages lab-packages demo-packages clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -49,6 +49,9 @@ lab: packages lab-packages lab-kernel $(VENV)/.tests ## the tier in virtual mach
 
 lab-kernel: $(VENV)/.tests ## the kernel of these machines: 107 MB, kept in .cache and never installed
 	@$(BIN)/python -m tests.lab.kernel
+
+soak: packages $(VENV)/.tests ## kill real daemons at random for ten minutes (root); AUTOVPN_SOAK_SECONDS, AUTOVPN_SOAK_SEED
+	$(PYTEST) tests/netns/soak.py
 
 lint: $(VENV)/.tests ## every rule of ruff, and its format
 	$(BIN)/ruff check .
