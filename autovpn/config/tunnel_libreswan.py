@@ -43,6 +43,8 @@ def _faults(table: IpsecTunnel) -> Iterator[str]:
         yield 'has auth = "eap", of which libreswan knows no password; write another "auth", or take strongswan'
     if table.vici or table.charon or table.esp == "user":
         yield "is libreswan's, so 'vici', 'charon' and esp = \"user\", which are strongSwan's, have no place in it"
+    if table.protocol == "ah" and table.mode == "tunnel":
+        yield "wants AH in tunnel mode, whose keys libreswan ties to no device; drop 'protocol', or take strongswan"
     if len(table.remote) > 1 or len(table.local) > 1:
         yield "joins more than one network with one, which takes a connection of libreswan's each; name one"
     if table.local and table.virtual_address:

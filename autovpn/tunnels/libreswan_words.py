@@ -46,6 +46,7 @@ NOISE = re.compile(
     r"(?:initiating|sent |sending notification|received INTERNAL|WARNING: .* PSK length|Received unauthenticated"
     r"|IKE SA proposals|Child SA proposals|\d+:(?:IKE|ESP|AH)=|added IKEv|instantiated|deleting "
     r"|terminating|schedule |forgetting|STATE_\w+: retransmission|pending |loading secrets"
+    r"|loaded private key|helper\("
     r"|IMPAIR: skipping revival|netlink_expire |\w+ traffic information|adding UDP|listening for|setup_half_ipsec_sa"
     r"|netlink response for Del SA|IKE SA established|XAUTH: A|Peer ID is|xauth: |encountered fatal error in state"
     r"|\d+-byte length of|XAUTH client|passing raw|testing |Camellia|initiator established|modecfg: "

@@ -95,6 +95,7 @@ def test_programs_of_libreswan_are_looked_for(etc: Etc) -> None:
         (LIBRESWAN + PSK + 'vici = "/run/charon.vici"\n', "which are strongSwan's"),
         (LIBRESWAN + PSK + 'remote = ["10.0.0.0/24", "10.1.0.0/24"]\n', "joins more than one network"),
         (LIBRESWAN + PSK + 'local = ["10.0.0.0/24"]\nvirtual_address = true\n', "drop 'local' or 'virtual_address'"),
+        (LIBRESWAN + PSK + 'protocol = "ah"\n', "AH in tunnel mode"),
         (LIBRESWAN + PSK + 'device = "vpn7"\n', '"ipsec" and a number'),
         (LIBRESWAN + PSK + "local_id = 'a\"b'\n", "an identity with a quote"),
         (
