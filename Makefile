@@ -101,6 +101,7 @@ packages: ## the Debian packages of the tests; elsewhere, what is missing and ho
 	@scripts/libreswan .cache/libreswan
 	@scripts/unpack .cache/openresolv openresolv
 	@scripts/unpack .cache/resolvconf resolvconf
+	@scripts/unpack .cache/systemd-resolved systemd-resolved libsystemd-shared
 	@scripts/unpack .cache/networkmanager network-manager libbluetooth3 libmm-glib0 libndp0 libnewt0.52 libnm0 libteamdctl0
 
 lab-packages:
