@@ -352,9 +352,17 @@ def test_a_server_that_dies_is_lost_and_found_again(laptop: Laptop, kind: type[S
     assert "alive=0" in laptop.hook_log()[2]
     wait_until(lambda: str(OFFICE_NETWORK) not in laptop.namespace.run("ip", "rule").stdout, "the routes to be undone")
     server.start()
-    laptop.wait_for("office", "up")
 
+    def is_up() -> bool:
+        state = laptop.state("office")
+        if state == "failed":  # the server was slower to come back than three attempts, which end within seconds
+            laptop.request("up", profile="office")
+        return state == "up"
+
+    wait_until(is_up, "the tunnel to be up again", 60.0)
     wait_until(lambda: laptop.namespace.ping(OFFICE), "the office to answer again")
-    assert moments(laptop) == ["preup", "postup", "predown", "postup"]
+    came = moments(laptop)
+    assert (came[:3], came[-1]) == (["preup", "postup", "predown"], "postup")
+    assert len(came) == 4 or "failup" in came
     rests(laptop)
     leaves_nothing(laptop, before)

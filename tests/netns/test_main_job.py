@@ -131,7 +131,7 @@ def test_a_silent_server_is_said_and_comes_back(laptop: Laptop, kind: type[Serve
     server.silence()
     office_profile(laptop, server)
     text = laptop.namespace.file("/etc/autovpn/profiles/10-office.toml").read_text()
-    laptop.profile("10-office", text.replace("[tunnel.office]\n", '[tunnel.office]\nconnect_timeout = "3s"\n'))
+    laptop.profile("10-office", text.replace("[tunnel.office]\n", '[tunnel.office]\nconnect_timeout = "5s"\n'))
     laptop.start()
 
     wait_until(lambda: laptop.failure("office"), "a first failed attempt")

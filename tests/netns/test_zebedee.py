@@ -184,7 +184,7 @@ def test_a_server_that_does_not_answer_is_unreachable_and_comes_back(
     laptop: Laptop, server: Zebedee, silent: bool
 ) -> None:
     (server.silence if silent else server.stop)()
-    profile(laptop, server.tunnel_toml("office"), 'connect_timeout = "1s"\n')
+    profile(laptop, server.tunnel_toml("office"), 'connect_timeout = "3s"\n')
     laptop.start()
     kind, words = laptop.first_failure("office")
     assert kind == "unreachable"
