@@ -168,7 +168,7 @@ def test_dns_that_was_refused_is_tried_again_when_the_network_changes(laptop: La
         laptop.start()
         laptop.wait_for("office", "up")
         assert laptop.resolv_conf == before
-        assert "read-only" in str(laptop.status()["dns"])
+        wait_until(lambda: "read-only" in str(laptop.status()["dns"]), "the refusal to be shown")
     finally:
         laptop.namespace.run_private("mount", "-o", "remount,rw", "/etc")
 
@@ -202,7 +202,7 @@ def test_hooks_that_cannot_be_journalled_are_not_run_and_no_tunnel_without_them(
     assert "nothing is changed that cannot be recorded" in said
     assert "write access there" in said
     assert laptop.hook_log() == []
-    assert laptop.picture() == before
+    wait_until(lambda: laptop.picture() == before, "the rest to be undone")
 
     state_folder(laptop, "rw")
     code, said = laptop.ask("up", "office")
