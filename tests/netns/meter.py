@@ -34,11 +34,11 @@ table inet counted {
     chain arriving {
         type filter hook prerouting priority -400;
         ip6 daddr { fe80::/10, ff00::/8 } return
-        iifname { "wgs0", "tun0" } udp dport 53 counter name tunnelled_dns
-        iifname { "wgs0", "tun0" } counter name tunnelled return
+        iifname { "wgs0", "tun0", "ipsec0" } udp dport 53 counter name tunnelled_dns
+        iifname { "wgs0", "tun0", "ipsec0" } counter name tunnelled return
         iifname != "eth0" return
         ip daddr 224.0.0.0/4 return
-        udp dport 51820 return
+        udp dport { 500, 4500, 51820 } return
         tcp dport 2222 return
         udp dport 53 counter name clear_dns return
         counter name clear

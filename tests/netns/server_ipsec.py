@@ -1,7 +1,7 @@
 """A real IPsec gateway: strongSwan's charon with ESP in user space, for IKEv2 and IKEv1, every way to say who one is.
 
 Its connections are told apart by what the client says of itself: `eap` alice by a password, `psk` by a shared key,
-`cert` by a certificate, and by IKEv1 `xauth` and `psk1`.
+`cert` by a certificate, and by IKEv1 `xauth`, `aggressive` and `psk1`.
 """
 
 from __future__ import annotations
@@ -67,6 +67,16 @@ connections {
           remote-1 { auth = psk }
           remote-2 { auth = xauth }
           children { office { local_ts = %(office)s } } }
+  aggressive { version = 1
+               aggressive = yes
+               local_addrs = %(gateway)s
+               pools = cafe
+               local { auth = psk
+                       id = vpn.office.example }
+               remote-1 { auth = psk
+                          id = group.office.example }
+               remote-2 { auth = xauth }
+               children { office { local_ts = %(office)s } } }
   psk1 { version = 1
          local_addrs = %(gateway)s
          pools = cafe
@@ -80,6 +90,7 @@ pools { cafe { addrs = 10.96.0.0/24
                dns = 10.20.0.53, 10.20.0.54 } }
 secrets { ike-psk { id-1 = laptop.office.example
                     id-2 = site.office.example
+                    id-3 = group.office.example
                     secret = "shared by both" }
           ike-any { id-2 = %(laptop)s
                     secret = "shared by both" }

@@ -99,13 +99,16 @@ def identities(server: Ipsec, how: str) -> dict[str, Any]:
             }
         case "xauth":
             own = {"auth": IpsecAuth.XAUTH, "user": "alice", "version": 1, "psk": str(folder / "shared.key")}
+        case "xauth in aggressive mode":
+            own = identities(server, "xauth") | {"aggressive": True, "local_id": "group.office.example"}
         case _:
             own = {"user": "alice", "ca": str(folder / "ca.crt")}
     return common | own
 
 
 FILES = ("ca", "certificate", "key", "psk")
-WAYS = {"psk by IKEv1": None, "eap": b"wonder land\n", "psk": None, "certificate": None, "xauth": b"wonder land\n"}
+WAYS = {"psk by IKEv1": None, "eap": b"wonder land\n", "psk": None, "certificate": None, "xauth": b"wonder land\n",
+        "xauth in aggressive mode": b"wonder land\n"}  # fmt: skip
 
 
 @pytest.mark.parametrize("how", WAYS)

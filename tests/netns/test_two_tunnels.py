@@ -13,7 +13,9 @@ from tests.netns.server_openconnect import Ocserv
 from tests.netns.server_openvpn import Openvpn
 from tests.netns.server_pptp import Pptp
 from tests.netns.server_tinc import Tinc
-from tests.netns.servers import Charon, Server, Wireguard
+from tests.netns.server_zebedee import Zebedee
+from tests.netns.servers import Charon, Server, Sshd, Wireguard
+from tests.netns.test_zebedee import carries as answers
 from tests.netns.world import OFFICE, wait_until
 
 pytestmark = pytest.mark.netns
@@ -25,10 +27,11 @@ PAIRS = [
         (Tinc, Charon),
         (Pptp, Command),
         (Ipsec, Wireguard),
+        (Sshd, Zebedee),
         (Ocserv, Ocserv),
     )
 ]
-"""Every type that has a device, and one that is there twice."""
+"""Every type, and one that is there twice."""
 
 
 def second_network(laptop: Laptop) -> None:
@@ -57,8 +60,11 @@ def tunnel(laptop: Laptop, name: str) -> dict[str, Any]:
 
 
 def carries(laptop: Laptop, name: str) -> bool:
-    """Report whether a packet passes through the device of a profile's tunnel, whatever other way there is."""
-    ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", "-I", str(tunnel(laptop, name)["device"]), OFFICE)
+    """Report whether a packet passes through a profile's tunnel, by its device or its port, whatever other way is."""
+    device = tunnel(laptop, name)["device"]
+    if not device:
+        return answers(laptop)
+    ping = ("ping", "-n", "-q", "-c", "1", "-W", "1", "-I", str(device), OFFICE)
     return laptop.namespace.run(*ping, check=False).returncode == 0
 
 
