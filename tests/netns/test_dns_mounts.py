@@ -22,7 +22,7 @@ def test_a_mount_point_is_rewritten_and_given_back(tmp_path: Path, scenario: str
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=220,
         check=False,
     )
     assert done.returncode == 0, f"{SCENARIOS[scenario].__doc__}\n{done.stdout}{done.stderr}"

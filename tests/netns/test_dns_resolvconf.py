@@ -28,7 +28,7 @@ def test_the_real_one_does_as_the_back_end_takes_it_to(scenario: str, flavour: s
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=29,
+        timeout=220,
         check=False,
     )
     assert done.returncode == 0, f"{SCENARIOS[scenario].__doc__}\n{done.stdout}{done.stderr}"
