@@ -27,6 +27,7 @@ class FakeResolved(FakeService):
         self.links = {index: dict(EMPTY) for index in indexes}
         self.errors: dict[str, list[str] | str] = {}
         self.hangs: set[str] = set()
+        self.is_mute = False
 
     @property
     def changes(self) -> list[tuple[str, list[object]]]:
@@ -39,7 +40,9 @@ class FakeResolved(FakeService):
         self.news()
 
     def news(self) -> None:
-        """Tell everybody that something changed."""
+        """Tell everybody that something changed, unless it is a version that doesn't."""
+        if self.is_mute:
+            return
         self.tell(
             "/org/freedesktop/resolve1", "org.freedesktop.DBus.Properties", "PropertiesChanged", "sa{sv}as",
             MANAGER, {}, ["DNS"],

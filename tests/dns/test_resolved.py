@@ -140,6 +140,16 @@ async def test_what_is_not_wished_any_more_is_taken_back(stage: Stage) -> None:
     assert not stage.record.exists()
 
 
+async def test_a_newer_wish_that_fails_half_way_leaves_nothing_of_the_older_one(stage: Stage) -> None:
+    backend = stage.backend()
+    await backend.apply(BOTH)
+    stage.resolved.errors["SetLinkDNS"] = "org.freedesktop.DBus.Error.InvalidArgs"
+    with pytest.raises(StepFailed):
+        await backend.apply(WORK)
+
+    assert stage.resolved.links == {TUN0: EMPTY, WG0: EMPTY}
+
+
 async def test_a_version_without_the_default_route_is_told_the_rest(stage: Stage) -> None:
     stage.resolved.errors["SetLinkDefaultRoute"] = UNKNOWN_METHOD
     stage.resolved.links[TUN0]["DefaultRoute"] = True
@@ -257,12 +267,18 @@ class TestDefence:
             assert (await backend.apply(WORK)).in_force
 
     async def test_a_changed_network_is_a_reason_to_look(self, stage: Stage) -> None:
+        stage.resolved.is_mute = True
         backend = stage.backend()
-        async with defended(stage, backend) as told:
-            await backend.apply(WORK)
-            stage.resolved.links[TUN0] = dict(EMPTY)  # by a version that tells nobody
+        await backend.apply(WORK)
+        async with aclosing(backend.changes()) as changes:
+            change = asyncio.ensure_future(anext(changes))
+            async with asyncio.timeout(10):  # the look of the apply itself, and the one with which the watch begins
+                while len([member for member, _ in stage.resolved.calls if member == "GetAll"]) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            stage.resolved.wipe(TUN0)
             backend.look_again()
-            assert await asyncio.wait_for(told.get(), 10) == "tun0: another program changed its DNS"
+
+            assert (await asyncio.wait_for(change, 10)).why == "tun0: another program changed its DNS"
 
     async def test_what_a_daemon_before_us_applied_is_ours_to_defend(self, stage: Stage) -> None:
         await stage.backend().apply(WORK)
