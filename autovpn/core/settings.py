@@ -247,11 +247,8 @@ class IpsecSettings:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return the far ends whose packets must stay outside the tunnel: IKE, and what carries the packets."""
-        return (
-            Endpoint(self.server, 500, "udp"),
-            Endpoint(self.server, 4500, "udp"),
-            Endpoint(self.server, None, self.protocol),
-        )
+        ike = (Endpoint(self.server, 500, "udp"), Endpoint(self.server, 4500, "udp"))
+        return (*ike, Endpoint(self.server, None, self.protocol))
 
     @property
     def may_push_dns(self) -> bool:
