@@ -70,6 +70,20 @@ class KernelIpsec(Ipsec):
             + "".join(f"{it}\n" for it in lines)
         )
 
+    def alice(self, name: str) -> str:
+        """Return the table of a client with the secret of the group and a password, by IKEv1."""
+        password = f'user = "alice"\npassword = {{ file = "{self.folder}/alice.pw" }}\n'
+        table = self.client(name, "alice", "version = 1").replace('auth = "psk"', 'auth = "xauth"')
+        return table.replace('local_id = "alice.office.example"\n', password)
+
+    def certified(self, name: str) -> str:
+        """Return the table of a client with a certificate."""
+        return (
+            f'[tunnel.{name}]\ntype = "ipsec"\nserver = "{GATEWAY}"\nauth = "certificate"\n'
+            f'ca = "{self.folder}/ca.crt"\ncertificate = "{self.folder}/laptop.crt"\nkey = "{self.folder}/laptop.key"\n'
+            'local_id = "laptop.cert.example"\nremote_id = "vpn.office.example"\n'
+        )
+
     def running_on(self, laptop: Laptop, socket: str) -> Program:
         """Have a strongSwan run on the laptop."""
         settings = self._write("running.conf", RUNNING % socket)
