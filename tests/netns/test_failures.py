@@ -80,7 +80,7 @@ def rests(laptop: Laptop) -> None:
         return switches() - before < 15
 
     laptop.namespace.ping(GATEWAY)  # what the neighbour cache has to say is said
-    wait_until(sleeps, "sleep, also after the end of what the last hook belonged to", 20.0)
+    wait_until(sleeps, "sleep, also after the end of what the last hook belonged to", 60.0)
 
 
 def leaves_nothing(laptop: Laptop, before: str) -> None:
