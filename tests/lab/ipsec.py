@@ -29,6 +29,7 @@ FORMS = """
 BEHIND = "local_ts = 10.20.0.0/24"
 CHILDREN = {
     "transport": "mode = transport",
+    "transport-ah": "mode = transport\nah_proposals = default",
     "ah": f"{BEHIND}\nah_proposals = default",
     "ikev1": BEHIND,
 }
@@ -99,6 +100,6 @@ class KernelIpsec(Ipsec):
             "name": name,
             "version": 1 if name == "ikev1" else 2,
             "gateway": GATEWAY,
-            "pools": "" if name == "transport" else "pools = cafe",
+            "pools": "" if "transport" in name else "pools = cafe",
             "child": CHILDREN[name],
         }

@@ -96,14 +96,17 @@ def test_the_kernel_carries_the_tunnel_and_all_of_it_is_undone(
     assert moments(laptop) == ["preup", "postup", "predown", "postdown"]
 
 
-def test_transport_mode_protects_what_goes_to_the_server_itself(laptop: EmulatedLaptop, server: KernelIpsec) -> None:
+@pytest.mark.parametrize(("who", "protocol"), [("transport", "esp"), ("transport-ah", "ah")], ids=["esp", "ah"])
+def test_transport_mode_protects_what_goes_to_the_server_itself(
+    laptop: EmulatedLaptop, server: KernelIpsec, who: str, protocol: str
+) -> None:
     before = picture(laptop)
 
-    connect(laptop, server, server.client("office", "transport"), 'mode = "transport"')
+    connect(laptop, server, server.client("office", who), 'mode = "transport"', f'protocol = "{protocol}"')
 
     states = laptop.namespace.run("ip", "xfrm", "state").stdout
     assert "mode transport" in states
-    assert "proto esp " in states
+    assert f"proto {protocol} " in states
     at_first = carried(laptop)
     assert laptop.namespace.ping(GATEWAY)
     wait_until(lambda: carried(laptop) > at_first, "the ping to be counted")
