@@ -155,8 +155,8 @@ class Channels:
             self._keep(self._look_again())
 
     def link_vanished(self, name: str, index: int) -> None:
-        """Take note that a link is gone; only the tunnel's own counts."""
-        if index == self._index:
+        """Take note that a link is gone; only the tunnel's own counts, by the name that it has once it is made."""
+        if (name, index) == (self._claim.name, self._index):
             self._index = None
             self._report(LinkVanished(name))
 

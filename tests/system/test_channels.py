@@ -255,6 +255,16 @@ async def test_a_device_is_made_with_our_alias_and_removed_by_stop(tunnel: Tunne
     assert not tunnel.kernel.aliases
 
 
+async def test_a_device_that_was_seen_before_it_had_its_name_stays_the_tunnels(tunnel: Tunnel) -> None:
+    await tunnel.channels.execute(CreateDevice("wireguard", "avtest0"))
+    index = tunnel.channels.receipt()["index"]
+    tunnel.channels.link_vanished("avtmp-0", index)  # the name under which it was made (system/links.py)
+    tunnel.channels.link_appeared("avtest0", index)
+    assert tunnel.events == [DeviceCreated("avtest0")]
+    await tunnel.channels.stop()
+    assert not tunnel.kernel.aliases
+
+
 @pytest.mark.parametrize(("refusal", "unsupported"), [(Unsupported("no"), True), (SystemFault("no"), False)])
 async def test_a_device_that_the_kernel_refuses_is_reported(
     tunnel: Tunnel, refusal: SystemFault, unsupported: bool
