@@ -27,7 +27,7 @@ class FakeNetworkManager:
     def __init__(self, root: Path, socket: Path) -> None:
         self.root = root
         self.socket = socket
-        self.bus = Bus(socket, deadline=0.5)
+        self.bus = Bus(socket, deadline=30.0)
         self.fault = ""  # the name of the error that Reload answers with
         self.hangs = False
         self.silent = False

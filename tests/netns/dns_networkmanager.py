@@ -24,7 +24,7 @@ from tests.dns.scene import FOREIGN, LONGER, SHORTER, WORK, dns
 from tests.system.private_bus import bus_daemon
 
 RESOLV_CONF = Path("/etc/resolv.conf")
-DEADLINE = 20.0
+DEADLINE = 100.0
 
 _SETTINGS = """[main]
 plugins=keyfile
@@ -53,7 +53,7 @@ class Machine:
 
     def __init__(self, root: Path, socket: Path) -> None:
         self.root = root
-        self.bus = Bus(socket)
+        self.bus = Bus(socket, deadline=30.0)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, rc_manager: str) -> None:

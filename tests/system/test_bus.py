@@ -68,9 +68,9 @@ async def test_an_error_keeps_its_name(socket: Path) -> None:
 
 
 async def test_a_service_that_hangs_is_given_up_at_the_deadline(socket: Path) -> None:
-    bus = Bus(socket, deadline=0.2)
+    bus = Bus(socket, deadline=30.0)
     async with on_the_bus(socket, FakeService(NAME, answer)):
-        with pytest.raises(BusFault, match=r"Hang: no answer within 0\.2 s") as fault:
+        with pytest.raises(BusFault, match=r"Hang: no answer within 30 s") as fault:
             await bus.call(THERE, "Hang")
     assert fault.value.name == NO_REPLY
     bus.close()
