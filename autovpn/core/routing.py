@@ -233,8 +233,8 @@ def pin_rules(endpoints: Iterable[PinnedEndpoint], place: Place) -> RoutePlan:
 def guard(uplink: str, place: Place, local: Iterable[IPNetwork] = ()) -> RoutePlan:
     """Let nothing out but what is bound to the uplink, while a full tunnel is made, up, or made again.
 
-    Packets to the networks behind us go on all the time, by whatever route the main table has for them but a default
-    route, which is what is left where the link to one is down.
+    Packets to the networks behind us go on all the time, by whatever route the main table has for them or for a part of
+    them; a wider one, such as the default route, is what is left where the link to one is down.
 
     Being bound to the uplink gets our questions to name servers out (the rule UPLINK) but not the answers in: the
     reverse path filter (net.ipv4.conf.*.rp_filter) looks up the way back without the device, meets the guard and drops
@@ -254,7 +254,7 @@ def guard(uplink: str, place: Place, local: Iterable[IPNetwork] = ()) -> RoutePl
         for protocol in ("udp", "tcp")
     ]
     bound = [RuleSpec(family, place.priority + Band.UPLINK, MAIN_TABLE, oif=uplink) for family in FAMILIES]
-    behind = [rule for one in collapsed(local) for rule in _but_not_by_default(one, place, Band.LAN)]
+    behind = [rule for one in collapsed(local) for rule in _by_its_own_routes(one, place, Band.LAN)]
     everything = [RuleSpec(family, place.priority + Band.ALL, place.table) for family in FAMILIES]
     closed = RuleSpec(6, place.priority + Band.CLOSED, None)
     return RoutePlan((*questions, *behind, *bound, *everything, closed), _fallbacks(place))
@@ -279,7 +279,8 @@ def tunnel_routing(tunnel: TunnelRoutes, place: Place) -> RoutePlan:
     if full:
         # Link-local packets never leave their link, and the neighbours on all the other links have no other address.
         behind = collapsed(tunnel.local)  # of which the guard has the rules
-        lan = [one for one in (_LINK_LOCAL, *private_lan(tunnel.on_link, offered)) if one not in behind]
+        around = private_lan(tunnel.on_link, (*offered, *behind))  # it would take what is behind us, too
+        lan = [one for one in (_LINK_LOCAL, *around) if one not in behind]
         rules += [RuleSpec(prefix.version, place.priority + Band.LAN, MAIN_TABLE, dst=prefix) for prefix in lan]
     return RoutePlan(tuple(rules), _routes(tunnel, offered, place, full=full))
 
@@ -293,15 +294,19 @@ def _behind_us(
     """
     taken = [prefix for prefix in collapsed(local) if any(is_within(prefix, wide) for wide in offered)]
     if full:
-        return [rule for one in taken for rule in _but_not_by_default(one, place, Band.LOCAL)]
+        return [rule for one in taken for rule in _by_its_own_routes(one, place, Band.LOCAL)]
     return [RuleSpec(one.version, place.priority + Band.LOCAL_ELSE, MAIN_TABLE, dst=one) for one in taken]
 
 
-def _but_not_by_default(behind: IPNetwork, place: Place, band: Band) -> tuple[RuleSpec, RuleSpec]:
-    """Lead to a network behind us beside a full tunnel, but by no default route, nor one of the halves of one."""
+def _by_its_own_routes(behind: IPNetwork, place: Place, band: Band) -> tuple[RuleSpec, RuleSpec]:
+    """Lead to a network behind us beside a full tunnel, but by no route that is wider than the network itself.
+
+    That is a default route, one of the halves of one, or that of an uplink which calls itself by a prefix around it.
+    """
     first = place.priority + band
+    wider = max(_WIDEST_DEFAULT, behind.prefixlen - 1)
     return (
-        RuleSpec(behind.version, first, MAIN_TABLE, dst=behind, suppress=_WIDEST_DEFAULT),
+        RuleSpec(behind.version, first, MAIN_TABLE, dst=behind, suppress=wider),
         RuleSpec(behind.version, first + 1, None, dst=behind),
     )
 

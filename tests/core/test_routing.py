@@ -36,7 +36,7 @@ from tests.core.builders import routing_for
 
 PLACE = Place(table=0x8705, priority=8710)
 TUN = 9
-BUT_NOT_BY_DEFAULT = "lookup main suppress_prefixlength 1"
+BY_ITS_OWN_ROUTES = "lookup main suppress_prefixlength"
 ENDPOINT = PinnedEndpoint(IPv4Address("198.51.100.7"), 51820, "udp")
 
 
@@ -249,9 +249,9 @@ def test_the_rules_and_routes_of_a_full_tunnel_in_words() -> None:
         (RouteMode.SPLIT, "10.0.0.0/8", "10.30.0.0/24", "8712: from all to 10.30.0.0/24 lookup main"),
         (RouteMode.SPLIT, "10.30.0.0/24", "10.30.0.0/24", "8712: from all to 10.30.0.0/24 lookup main"),
         (RouteMode.SPLIT, "10.30.0.0/24", "10.0.0.0/8", None),
-        (RouteMode.FULL, "10.20.0.0/16", "203.0.113.0/24", f"8715: from all to 203.0.113.0/24 {BUT_NOT_BY_DEFAULT}"),
-        (RouteMode.FULL, "10.0.0.0/8", "10.30.0.0/24", f"8711: from all to 10.30.0.0/24 {BUT_NOT_BY_DEFAULT}"),
-        (RouteMode.FULL, "10.20.0.0/16", "10.0.0.0/8", f"8715: from all to 10.0.0.0/8 {BUT_NOT_BY_DEFAULT}"),
+        (RouteMode.FULL, "10.20.0.0/16", "203.0.113.0/24", f"8715: from all to 203.0.113.0/24 {BY_ITS_OWN_ROUTES} 23"),
+        (RouteMode.FULL, "10.0.0.0/8", "10.30.0.0/24", f"8711: from all to 10.30.0.0/24 {BY_ITS_OWN_ROUTES} 23"),
+        (RouteMode.FULL, "10.20.0.0/16", "10.0.0.0/8", f"8715: from all to 10.0.0.0/8 {BY_ITS_OWN_ROUTES} 7"),
         (RouteMode.SPLIT, "fd00::/16", "fd00:30::/64", "8712: from all to fd00:30::/64 lookup main"),
     ],
 )
@@ -273,10 +273,11 @@ def test_a_full_tunnel_leaves_the_networks_behind_us_alone_at_every_moment(
     before, routed = guard("wlan0", PLACE, full.local), tunnel_routing(full, PLACE)
     assert not set(before.rules) & set(routed.rules)
     offered = [prefix for prefix in (*tunnel.prefixes, *map(ip_network, tunnel.dns)) if prefix.prefixlen > 1]
+    own = max(2, local.prefixlen)  # the length of the network's own route
     for to in (local[0], local[-1]):
-        assert way_of(before, Packet(to)) == "main"
+        assert way_of(before, Packet(to), main=own) == "main"
         named = any(to in one and one.prefixlen > local.prefixlen for one in offered if one.version == local.version)
-        assert named or way_of(before | routed, Packet(to)) == "main"
+        assert named or way_of(before | routed, Packet(to), main=own) == "main"
 
 
 @given(tunnels, prefixes, st.sampled_from([0, 1]))
@@ -289,6 +290,16 @@ def test_nothing_for_a_network_behind_us_leaves_by_the_uplink_while_a_full_tunne
     for to in (local[0], local[-1]):
         assert way_of(before, Packet(to), main=default) == "unreachable"
         assert to.is_link_local or way_of(before | routed, Packet(to), main=default) in {"unreachable", "tunnel"}
+
+
+def test_an_uplink_around_a_network_behind_us_gets_none_of_its_packets_beside_a_full_tunnel() -> None:
+    """Whoever runs the uplink chooses its prefix (DHCP), so it must open nothing."""
+    tunnel = TunnelRoutes(TUN, RouteMode.FULL, (), local=nets("192.168.7.0/24"), on_link=nets("192.168.0.0/16"))
+    plan = guard("wlan0", PLACE, tunnel.local) | tunnel_routing(tunnel, PLACE)
+    behind, around = (Packet(IPv4Address(to)) for to in ("192.168.7.9", "192.168.9.9"))
+    assert way_of(plan, behind, main=24) == "main"
+    assert way_of(plan, behind, main=16) == "unreachable", "its own route is gone with the link to it"
+    assert way_of(plan, around, main=16) == "tunnel"
 
 
 @given(tunnels, prefixes)
