@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -42,6 +43,8 @@ from autovpn.system.runner import Runner
 from autovpn.system.sleep import ClockWatch
 from autovpn.system.wireless import WirelessWatch
 
+log = logging.getLogger(__name__)
+
 
 def policy_of(directories: Directories) -> Policy:
     """Read the configuration; raise ConfigError where it holds no policy."""
@@ -74,7 +77,9 @@ async def serve(directories: Directories) -> tuple[str, ...]:
     try:
         policy = await asyncio.to_thread(policy_of, directories)
     except ConfigError:
-        await recover(directories)
+        done = await recover(directories)
+        for words in (*done.found, *done.left):
+            log.warning("recovery.unclean why=%s", words)
         raise
     async with _watch() as watch:
         journal = journal_in(directories)

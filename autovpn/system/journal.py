@@ -84,7 +84,10 @@ class Journal:
         await asyncio.shield(asyncio.ensure_future(self._record(record)))
 
     async def mend(self) -> None:
-        """Write anew what was found damaged, so that the next reader finds nothing wrong; raise as `record` does."""
+        """Write anew what was found damaged, so that the next reader finds nothing wrong; raise as `record` does.
+
+        Nothing is written where that would take what another version, or another network namespace, can still use.
+        """
         for volume in (self._disk, self._boot):
             async with volume.writing:
                 if volume.damaged and not volume.sound:
@@ -125,19 +128,23 @@ class Journal:
 
     async def _load(self, volume: _Volume, *, keep_foreign: bool) -> list[str]:
         content = await volume.log.read()
-        header, records, wrong = _parse(content)
+        header, records, wrong, strange = _parse(content)
         volume.entries = fold(records)
         home = header is not None and header.origin == self.origin and header.version == VERSION
         if content and header is None:
             wrong.append("the first line is damaged")
         if not keep_foreign:
-            foreign = [key for key, entry in volume.entries.items() if entry.origin != self.origin]
-            for key in foreign:
-                del volume.entries[key]
-            if foreign:
-                wrong.append(f"{len(foreign)} changes of another boot or network namespace are gone, and forgotten")
+            foreign = [entry for entry in volume.entries.values() if entry.origin != self.origin]
+            for entry in foreign:
+                del volume.entries[entry.step.key]
+            elsewhere = sum(entry.origin.boot == self.origin.boot for entry in foreign)
+            if gone := len(foreign) - elsewhere:
+                wrong.append(f"{gone} changes of another boot are gone, and forgotten")
+            if elsewhere:
+                wrong.append(f"{elsewhere} changes in another network namespace are left as they are")
+            strange |= elsewhere > 0
         volume.sequence, volume.size = len(records), len(content)
-        volume.damaged = bool(wrong)
+        volume.damaged = bool(wrong) and not strange
         volume.sound = home and not wrong
         return [f"{volume.log.name}: {words}" for words in wrong]
 
@@ -169,18 +176,19 @@ def _crc(body: dict[str, object]) -> str:
     return f"{crc32(_text(body)):08x}"
 
 
-def _parse(content: bytes) -> tuple[Header | None, list[Record], list[str]]:
-    """Return what is whole, and what is wrong with the rest."""
+def _parse(content: bytes) -> tuple[Header | None, list[Record], list[str], bool]:
+    """Return what is whole, what is wrong with the rest, and whether some of that is another version's."""
     *lines, tail = content.split(b"\n")
     wrong = ["the last record was cut off in the writing, and is left out"] if tail else []
     header: Header | None = None
     records: list[Record] = []
-    expected = 0
+    expected, strange = 0, False
     for place, line in enumerate(lines, start=1):
         try:
             number, value = _whole(line)
         except (ValueError, CodecError) as error:
             wrong.append(f"line {place} is left out: {error}")
+            strange |= isinstance(error, CodecError)
             expected += 1
             continue
         if number != expected:
@@ -190,7 +198,7 @@ def _parse(content: bytes) -> tuple[Header | None, list[Record], list[str]]:
             header = value
         else:
             records.append(value)
-    return header, records, wrong
+    return header, records, wrong, strange
 
 
 def _whole(line: bytes) -> tuple[int, Record | Header]:

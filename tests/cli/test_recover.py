@@ -140,7 +140,7 @@ def test_what_another_boot_changed_in_its_kernel_is_said_and_forgotten(folder: P
     first, second = recover(folder), recover(folder)
 
     assert first.returncode == 0, first.stderr
-    assert "1 changes of another boot or network namespace are gone, and forgotten" in first.stdout
+    assert "1 changes of another boot are gone, and forgotten" in first.stdout
     assert second.stdout == "nothing was left to undo\n"
 
 

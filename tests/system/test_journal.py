@@ -174,7 +174,23 @@ async def test_another_boots_changes_of_the_kernel_are_forgotten_and_said(files:
     journal = await files.open(Origin("boot-2", 1))
 
     assert [entry.step for entry in journal.entries] == [DNS]
-    assert "1 changes of another boot or network namespace are gone" in files.report[0]
+    assert "1 changes of another boot are gone" in files.report[0]
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+async def test_mending_takes_nothing_that_another_network_namespace_can_still_undo(
+    files: Files, *, is_torn: bool
+) -> None:
+    await begin(await files.open(), GUARD, steps.pin())
+    if is_torn:
+        files.boot.write_bytes(files.boot.read_bytes()[:-20])
+
+    elsewhere = await files.open(Origin(HERE.boot, HERE.namespace + 1))
+
+    assert not elsewhere.entries
+    assert "changes in another network namespace are left as they are" in files.report[-1]
+    await elsewhere.mend()
+    assert GUARD in [entry.step for entry in (await files.open()).entries]
 
 
 async def test_records_of_another_version_are_used_as_far_as_they_are_understood(files: Files) -> None:
@@ -188,6 +204,8 @@ async def test_records_of_another_version_are_used_as_far_as_they_are_understood
 
     assert [entry.step for entry in journal.entries] == [GUARD]
     assert "line 3 is left out" in files.report[0]
+    await journal.mend()
+    assert lines[2] in files.boot.read_bytes(), "the other version may come back for it"
 
 
 @pytest.mark.parametrize(

@@ -161,10 +161,10 @@ async def test_a_journal_cut_at_any_byte_keeps_what_is_whole(monkeypatch: pytest
         await journal.record(Begin(step, None, machine.origin))
         await journal.record(Done(step.key, None))
     whole = machine.boot_log.content
-    _, every, _ = _parse(whole)
+    _, every, _, _ = _parse(whole)
     ends = {0, *(place + 1 for place, byte in enumerate(whole) if byte == 0x0A)}
     for cut in range(len(whole) + 1):
-        _, records, wrong = _parse(whole[:cut])
+        _, records, wrong, _ = _parse(whole[:cut])
         lines = whole[:cut].count(b"\n")
         assert records == every[: max(lines - 1, 0)], cut
         assert bool(wrong) == (cut not in ends), cut
