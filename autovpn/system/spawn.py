@@ -53,8 +53,11 @@ async def spawn(  # noqa: PLR0913 (what a process starts with, each named at the
     be run.
     """
     variables = {"PATH": SEARCH_PATH, **environment, NONCE_VARIABLE: nonce}
+    is_given_up = False
 
     def start() -> Process:
+        if is_given_up:
+            raise SystemFault(f"{argv[0]}: its start was given up")
         child: subprocess.Popen[bytes] | None = None
         try:
             with _stdin(stdin) as source, _output(output) as sink:
@@ -75,6 +78,9 @@ async def spawn(  # noqa: PLR0913 (what a process starts with, each named at the
     starting = asyncio.ensure_future(asyncio.to_thread(start))
     try:
         return await asyncio.shield(starting)
+    except RuntimeError as error:  # no thread can be had, at the limit of how many there may be; one may come later
+        is_given_up = True
+        raise SystemFault(f"{argv[0]}: cannot be run: {error}") from error
     except asyncio.CancelledError:
         if process := await uncancelled(starting):
             await uncancelled(asyncio.ensure_future(put_away(process)))

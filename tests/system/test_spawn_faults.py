@@ -6,7 +6,9 @@ import asyncio
 import errno
 import os
 import subprocess
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,23 @@ async def test_a_fork_that_fails_is_the_failure_of_what_wanted_it(
     assert not result.succeeded
     assert descriptors() <= before
     count("starts of a program that failed", "fork")
+
+
+async def test_a_thread_that_cannot_be_had_is_a_failure_to_start_and_starts_nothing_later(
+    nonce: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ThreadPoolExecutor.submit queues the work before it finds out, and the next thread would carry it out."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    with monkeypatch.context() as limit:
+        limit.setattr(threading.Thread, "start", _refused)
+        with pytest.raises(SystemFault, match="sleep: cannot be run: can't start new thread"):
+            await spawn(("sleep", "600"), {}, nonce=nonce)
+
+    assert await left(nonce) == ()  # in the thread that has carried out what was queued
+
+
+def _refused(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 async def test_a_hook_that_cannot_be_started_has_failed_in_words(nonce: str, before: set[int]) -> None:
