@@ -165,7 +165,7 @@ def _ran(state: LibreswanState, ran: Ran, now: float) -> Step[LibreswanState]:
 def _stored(state: LibreswanState, ran: Ran) -> Step[LibreswanState]:
     """Go on to the next thing that the database needs, and from the last to whether the ports are free."""
     if ran.status != 0:
-        return give_up(state, FailureClass.LOCAL, in_words(state) or f"{ran.name}: ended with {ran.status}")
+        return give_up(state, FailureClass.LOCAL, in_words(state) or _unsaid(ran))
     if (lines := nss.learned(ran)) is None:
         return give_up(state, FailureClass.LOCAL, nss.UNUSABLE[ran.name])
     following = nss.after(state.launch, ran.name) or (pluto.ports(),)
@@ -188,7 +188,8 @@ def _set_off(state: LibreswanState, others: str) -> Step[LibreswanState]:
 
 
 def _went_on(state: LibreswanState, ran: Ran) -> Step[LibreswanState]:
-    for line in ran.output.splitlines():
+    went_well = ran.name in nss.STEPS and ran.status == 0  # what these print then is no reason of a later failure
+    for line in () if went_well else ran.output.splitlines():
         state = _said(state, show_text(line.encode()))
     match ran:
         case Ran(name) if name in nss.STEPS:
@@ -201,6 +202,11 @@ def _went_on(state: LibreswanState, ran: Ran) -> Step[LibreswanState]:
             return state, (pluto.traffic(state.launch),)
         case _:
             return state, ()
+
+
+def _unsaid(ran: Ran) -> str:
+    """Return what there is to say of a step that failed without a word."""
+    return f"{ran.name}: " + ("did not end in time" if ran.status is None else f"ended with {ran.status}")
 
 
 def _listed(state: LibreswanState, ran: Ran, now: float) -> Step[LibreswanState]:

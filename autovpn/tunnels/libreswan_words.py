@@ -50,7 +50,7 @@ NOISE = re.compile(
     r"|IMPAIR: skipping revival|netlink_expire |\w+ traffic information|adding UDP|listening for|setup_half_ipsec_sa"
     r"|netlink response for Del SA|IKE SA established|XAUTH: A|Peer ID is|xauth: |encountered fatal error in state"
     r"|\d+-byte length of|XAUTH client|passing raw|testing |Camellia|initiator established|modecfg: "
-    r"|CHILD SA encountered fatal error: INVALID_SYNTAX|packet from)"
+    r"|CHILD SA encountered fatal error: INVALID_SYNTAX|packet from|[0-9A-F]{8,}:error:|Enter pass phrase)"
 )
 """What pluto says of every attempt, or beside the reason: it would push the telling lines out."""
 

@@ -287,6 +287,30 @@ def test_a_tunnel_that_the_server_ends_is_not_begun_anew_by_pluto() -> None:
 # -- what can go wrong
 
 
+def test_what_is_printed_of_a_certificate_in_order_is_no_reason_of_a_failure() -> None:
+    play = certified(SUBJECT, "rsa")
+    play.feed(Ran("ports", 0), Exited(127))
+    (failed,) = play.news
+    assert isinstance(failed, Failed)
+    assert "can't be started" in failed.words
+    assert "Office CA" not in failed.words
+
+
+def test_a_step_that_takes_too_long_is_told_so() -> None:
+    play = Play(launch("libreswan", **CERTIFICATE)).start()
+    play.feed(Ran("database", 0), Ran("bundle", None))
+    assert play.news == [Failed(FailureClass.LOCAL, "bundle: did not end in time")]
+
+
+def test_openssls_own_trail_does_not_push_its_reason_out() -> None:
+    said = "Could not read private key from -inkey file from /dev/stdin\n" + "".join(
+        f"4027AE5F2B7F0000:error:{code}:DECODER routines:no reason of use\n" for code in range(4)
+    )
+    play = Play(launch("libreswan", **CERTIFICATE)).start()
+    play.feed(Ran("database", 0), Ran("bundle", 1, said))
+    assert play.news == [Failed(FailureClass.LOCAL, "Could not read private key from -inkey file from /dev/stdin")]
+
+
 def test_a_kernel_without_the_device_is_named() -> None:
     play = Play(launch("libreswan")).start()
     play.feed(DeviceRefused(DEVICE, unsupported=True, words="Unknown device type"))
