@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -182,12 +183,13 @@ async def test_a_tunnel_that_was_left_running_is_adopted_and_never_stops_carryin
     ready = await first.news()
     assert isinstance(ready, Ready), ready
     address(ready, OFFICE_NETWORK)
+    await passes(laptop.laptop, OFFICE)
     receipt = first.leave()
     async with Work(replace(launch_for(server, directory), files={}, password=None)) as second:
         recovered = Recovered(receipt["pid"], ready.facts.device, ready.facts, time.time() - time.monotonic())
         adopted = await (await second.adopt(receipt, recovered)).news()
         assert adopted == Ready(ready.facts)
-        await passes(laptop.laptop, OFFICE)
+        assert await asyncio.to_thread(laptop.laptop.ping, OFFICE, count=2), "it stopped carrying packets"
     assert index_of(DEVICES[cls]) == 0
 
 

@@ -182,12 +182,13 @@ async def test_a_tunnel_that_was_left_running_is_adopted_and_never_stops_carryin
     ready = await first.news()
     assert isinstance(ready, Ready), ready
     address(ready, OFFICE_NETWORK)
+    await passes(server.world.laptop, OFFICE)
     receipt = first.leave()
     assert receipt["device"] == ready.facts.device
     async with Work(replace(launch_for(server, directory), files={}, password=None)) as second:
         recovered = Recovered(receipt["pid"], ready.facts.device, ready.facts, time.time() - time.monotonic())
         assert await (await second.adopt(receipt, recovered)).news() == Ready(ready.facts)
-        await passes(server.world.laptop, OFFICE)
+        assert await asyncio.to_thread(server.world.laptop.ping, OFFICE, count=2), "it stopped carrying packets"
     assert index_of(str(ready.facts.device)) == 0
 
 

@@ -120,11 +120,12 @@ async def test_one_that_was_left_running_is_adopted_by_its_socket(
     ready = await first.news()
     assert isinstance(ready, Ready), ready
     address(ready, OFFICE_NETWORK)
+    await passes(laptop.laptop, OFFICE)
     receipt = first.leave()
     async with Work(replace(made, files={}, password=None)) as second:
         recovered = Recovered(receipt["pid"], DEVICE, ready.facts, time.time() - time.monotonic())
         assert await (await second.adopt(receipt, recovered)).news() == Ready(ready.facts)
-        await passes(laptop.laptop, OFFICE)
+        assert await asyncio.to_thread(laptop.laptop.ping, OFFICE, count=2), "it stopped carrying packets"
         os.kill(receipt["pid"], 9)
         failed = await second.news()
     assert isinstance(failed, Failed)

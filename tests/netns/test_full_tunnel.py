@@ -179,7 +179,6 @@ def test_a_roam_to_another_gateway_and_prefix_leaves_the_tunnel_as_it_is(
     assert (laptop.activation("office") or {})["tunnels"][0]["attempt"] == 1
 
 
-@pytest.mark.timeout(90)
 def test_nothing_leaves_in_clear_while_ike_follows_the_uplink_to_another_address(laptop: Laptop, meter: Meter) -> None:
     """MOBIKE (RFC 4555) moves the tunnel; the guard and the pin stay, which name the server and no address of ours."""
     server = Ipsec(laptop.world)
