@@ -13,7 +13,7 @@ from typing import Any
 from autovpn.core.dnsfacts import NetworkManagerFacts
 from autovpn.core.resolvconf import ResolvConf
 from autovpn.errors import StepFailed
-from autovpn.system.bus import UNKNOWN_METHOD, Bus, BusFault, Remote
+from autovpn.system.bus import UNKNOWN_METHOD, Bus, BusFault, Remote, understood
 
 NAME, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
 _MANAGER = Remote(NAME, PATH, NAME)
@@ -33,7 +33,7 @@ class NetworkManagerService:
         self._bus = bus
 
     async def is_running(self) -> bool:
-        """Tell whether it has its name on the bus; it is not started by being asked."""
+        """Tell whether it has its name on the bus; it is not started by being asked. Without a bus it does not run."""
         return await self._bus.has_owner(NAME)
 
     async def about(self) -> NetworkManagerFacts:
@@ -57,18 +57,19 @@ class NetworkManagerService:
 
     async def uplinks_dns(self) -> ResolvConf:
         """Return the servers and search domains of its primary connection."""
-        primary = await self._bus.property(_MANAGER, "PrimaryConnection")
-        if primary == _NOTHING:
-            return ResolvConf()
-        active = Remote(NAME, primary, f"{NAME}.Connection.Active")
-        found = [
-            await self._bus.properties(Remote(NAME, path, f"{NAME}.{kind}"))
-            for name, kind in (("Ip4Config", "IP4Config"), ("Ip6Config", "IP6Config"))
-            if (path := await self._bus.property(active, name)) != _NOTHING
-        ]
-        servers = chain.from_iterable(map(_servers, found))
-        search = chain.from_iterable((*one.get("Searches", ()), *one.get("Domains", ())) for one in found)
-        return ResolvConf(tuple(dict.fromkeys(servers)), tuple(dict.fromkeys(search)))
+        with understood(NAME):
+            primary = await self._bus.property(_MANAGER, "PrimaryConnection")
+            if primary == _NOTHING:
+                return ResolvConf()
+            active = Remote(NAME, primary, f"{NAME}.Connection.Active")
+            found = [
+                await self._bus.properties(Remote(NAME, path, f"{NAME}.{kind}"))
+                for name, kind in (("Ip4Config", "IP4Config"), ("Ip6Config", "IP6Config"))
+                if (path := await self._bus.property(active, name)) != _NOTHING
+            ]
+            servers = chain.from_iterable(map(_servers, found))
+            search = chain.from_iterable((*one.get("Searches", ()), *one.get("Domains", ())) for one in found)
+            return ResolvConf(tuple(dict.fromkeys(servers)), tuple(dict.fromkeys(search)))
 
 
 def _servers(configuration: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from autovpn.core.resolvedlink import LinkSettings, link_path
 from autovpn.errors import Refused, StepFailed
-from autovpn.system.bus import UNKNOWN_METHOD, Bus, BusFault, Remote
+from autovpn.system.bus import UNKNOWN_METHOD, Bus, BusFault, Remote, understood
 
 SERVICE = "org.freedesktop.resolve1"
 MANAGER = Remote(SERVICE, "/org/freedesktop/resolve1", f"{SERVICE}.Manager")
@@ -59,25 +59,41 @@ class Resolve1:
     async def link(self, index: int) -> LinkSettings | None:
         """Return the settings of a link; None where systemd-resolved doesn't know it."""
         try:
-            found = await self._bus.properties(Remote(SERVICE, link_path(index), LINK))
+            return await self._link(Remote(SERVICE, link_path(index), LINK))
         except BusFault as fault:
             if fault.name in (_UNKNOWN_OBJECT, UNKNOWN_METHOD, NO_SUCH_LINK):
                 return None
             raise StepFailed("dns", str(fault)) from fault
-        domains = tuple((name, routes) for name, routes in found.get("Domains", ()))
-        return LinkSettings(
-            servers=tuple((family, bytes(address)) for family, address in found.get("DNS", ())),
-            domains=domains,
-            default_route=found.get("DefaultRoute", (".", True) in domains),
-        )
+
+    async def _link(self, link: Remote) -> LinkSettings:
+        found = await self._bus.properties(link)
+        with understood(SERVICE):
+            domains = tuple((name, routes) for name, routes in found.get("Domains", ()))
+            return LinkSettings(
+                servers=tuple((family, bytes(address)) for family, address in found.get("DNS", ())),
+                domains=domains,
+                default_route=found.get("DefaultRoute", (".", True) in domains),
+            )
 
     async def servers(self, without: Collection[int]) -> tuple[str, ...]:
         """Return whom it asks itself, in its order, but for the servers of these links."""
         try:
             found = await self._bus.property(MANAGER, "DNS")
+            with understood(SERVICE):
+                return tuple(str(ip_address(bytes(given))) for index, _family, given in found if index not in without)
         except BusFault as fault:
             raise StepFailed("dns", str(fault)) from fault
-        return tuple(str(ip_address(bytes(address))) for index, _family, address in found if index not in without)
+
+    async def search(self, without: Collection[int]) -> tuple[str, ...]:
+        """Return the ends that it tries for a name without dots, in its order, but for those of these links."""
+        try:
+            found = await self._bus.property(MANAGER, "Domains")
+            with understood(SERVICE):
+                return tuple(
+                    dict.fromkeys(name for index, name, routes in found if not routes and index not in without)
+                )
+        except BusFault as fault:
+            raise StepFailed("dns", str(fault)) from fault
 
     async def flush(self) -> None:
         """Have it forget the answers of the servers before; it matters little if it doesn't."""
@@ -85,8 +101,10 @@ class Resolve1:
             await self._bus.call(MANAGER, "FlushCaches")
 
     async def is_running(self) -> bool:
-        """Tell whether there is somebody to talk to."""
-        return await self._bus.has_owner(SERVICE)
+        """Tell whether there is somebody to talk to: not on a bus that doesn't say so, either."""
+        with suppress(BusFault):
+            return await self._bus.has_owner(SERVICE)
+        return False
 
     async def _known(self, index: int, name: str, member: str, signature: str, value: object) -> None:
         """Make the first call about a link, again while systemd-resolved has yet to learn of it."""

@@ -7,14 +7,14 @@ neither does `autovpn recover`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autovpn.errors import SystemFault
-from autovpn.system.bus_wire import Wire
+from autovpn.system.bus_wire import BUS, Wire, library
 
 if TYPE_CHECKING:
     from dbus_next.message import Message
@@ -25,10 +25,12 @@ SYSTEM_BUS = Path("/run/dbus/system_bus_socket")
 DEADLINE = 3.0
 """Seconds for one answer; a service that is started by being asked needs one or two."""
 
-BUS_NAME, BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
+BUS_PATH = "/org/freedesktop/DBus"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 _ERROR = "org.freedesktop.DBus.Error"
-UNKNOWN_METHOD, NO_REPLY, NO_BUS = f"{_ERROR}.UnknownMethod", f"{_ERROR}.NoReply", f"{_ERROR}.Disconnected"
+UNKNOWN_METHOD, NO_REPLY, INCONSISTENT = f"{_ERROR}.UnknownMethod", f"{_ERROR}.NoReply", f"{_ERROR}.InconsistentMessage"
+NO_BUS, LOST, NOT_SUPPORTED = f"{_ERROR}.NoServer", f"{_ERROR}.Disconnected", f"{_ERROR}.NotSupported"
+"""Errors by the names of <dbus/dbus-protocol.h>."""
 
 
 class BusFault(SystemFault):
@@ -49,6 +51,9 @@ class Remote:
     interface: str
 
 
+_DAEMON = Remote(BUS, BUS_PATH, BUS)
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """What a service told everybody."""
@@ -57,6 +62,15 @@ class Signal:
     interface: str
     member: str
     body: tuple[Any, ...]
+
+
+@contextmanager
+def understood(service: str) -> Iterator[None]:
+    """Take an answer apart; raises BusFault where it isn't made as the service's reference says."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        raise BusFault(INCONSISTENT, f"{service}: its answer makes no sense ({error!r})") from error
 
 
 class Bus:
@@ -75,20 +89,30 @@ class Bus:
         Raises:
             BusFault: it answered with an error, or not in time, or there is no bus.
         """
-        reply = await self._within(self._call(remote, member, signature, list(body)), f"{remote.service} {member}")
+        what = f"{remote.service} {member}"
+        wire = await self._connected(what)
+        call = wire.call(remote.service, remote.path, remote.interface, member, signature, body)
+        reply = await self._within(call, what)
+        if reply.message_type.name == "ERROR":
+            said = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
+            raise BusFault(reply.error_name or "", f"{what}: {said or reply.error_name}")
         return reply.body or []
 
     async def properties(self, remote: Remote) -> dict[str, Any]:
         """Return all properties of an object, by name."""
         target = Remote(remote.service, remote.path, PROPERTIES)
-        (values,) = await self.call(target, "GetAll", "s", remote.interface)
-        return {name: variant.value for name, variant in values.items()}
+        answer = await self.call(target, "GetAll", "s", remote.interface)
+        with understood(remote.service):
+            (values,) = answer
+            return {name: variant.value for name, variant in values.items()}
 
     async def property(self, remote: Remote, name: str) -> Any:  # noqa: ANN401 (whatever the service says it is)
         """Return one property of an object."""
         target = Remote(remote.service, remote.path, PROPERTIES)
-        (variant,) = await self.call(target, "Get", "ss", remote.interface, name)
-        return variant.value
+        answer = await self.call(target, "Get", "ss", remote.interface, name)
+        with understood(remote.service):
+            (variant,) = answer
+            return variant.value
 
     async def answers(self, service: str) -> bool:
         """Tell whether a service is there, or can be started by being asked."""
@@ -99,16 +123,24 @@ class Bus:
         return True
 
     async def has_owner(self, service: str) -> bool:
-        """Tell whether a service runs and can be reached; unlike `answers` this starts none."""
-        with suppress(BusFault):
-            return bool((await self.call(Remote(BUS_NAME, BUS_PATH, BUS_NAME), "NameHasOwner", "s", service))[0])
-        return False
+        """Tell whether a service runs; unlike `answers` this starts none. Without a bus none does.
+
+        Raises:
+            BusFault: the bus is there and doesn't say.
+        """
+        try:
+            answer = await self.call(_DAEMON, "NameHasOwner", "s", service)
+        except BusFault as fault:
+            if fault.name == NO_BUS:
+                return False
+            raise
+        with understood(BUS):
+            return bool(answer[0])
 
     async def process_of(self, service: str) -> int:
         """Return the process of a service that runs; 0 where that isn't known."""
-        with suppress(BusFault):
-            daemon = Remote(BUS_NAME, BUS_PATH, BUS_NAME)
-            return int((await self.call(daemon, "GetConnectionUnixProcessID", "s", service))[0])
+        with suppress(BusFault), understood(BUS):
+            return int((await self.call(_DAEMON, "GetConnectionUnixProcessID", "s", service))[0])
         return 0
 
     async def signals(self, *rules: str) -> AsyncGenerator[Signal | None, None]:
@@ -117,18 +149,22 @@ class Bus:
         Raises:
             BusFault: the connection was lost; what was told meanwhile is lost too.
         """
-        wire = await self._within(self._connected(), "AddMatch")
+        wire = await self._connected("AddMatch")
         heard: asyncio.Queue[Message | None] = asyncio.Queue()
         wire.listeners.add(heard)
+        held: list[str] = []
         try:
             for rule in rules:
-                await self.call(Remote(BUS_NAME, BUS_PATH, BUS_NAME), "AddMatch", "s", f"type='signal',{rule}")
+                held.append(f"type='signal',{rule}")
+                await self.call(_DAEMON, "AddMatch", "s", held[-1])
             yield None
             while (message := await heard.get()) is not None:
                 yield Signal(message.path or "", message.interface or "", message.member or "", tuple(message.body))
-            raise BusFault(NO_BUS, "the connection to D-Bus was lost")
+            raise BusFault(LOST, "the connection to D-Bus was lost")
         finally:
             wire.listeners.discard(heard)
+            for rule in held:  # else the bus goes on to send what nobody listens to
+                wire.tell(BUS, BUS_PATH, BUS, "RemoveMatch", "s", rule)
 
     def close(self) -> None:
         """Hang up."""
@@ -136,19 +172,24 @@ class Bus:
             self._wire.close()
             self._wire = None
 
-    async def _call(self, remote: Remote, member: str, signature: str, body: Sequence[object]) -> Message:
-        wire = await self._connected()
-        reply = await wire.call(remote.service, remote.path, remote.interface, member, signature, body)
-        if reply.message_type.name == "ERROR":
-            said = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
-            raise BusFault(reply.error_name or "", f"{remote.service} {member}: {said or reply.error_name}")
-        return reply
-
-    async def _connected(self) -> Wire:
+    async def _connected(self, what: str) -> Wire:
         async with self._turn:
             if self._wire is None or not self._wire.is_open:
-                self._wire = await Wire.open(self._socket)
+                self._wire = await self._open(what)
             return self._wire
+
+    async def _open(self, what: str) -> Wire:
+        """Connect; what it takes to load the library is no fault of who is to answer, so no deadline counts it."""
+        reader, writer = await self._within(asyncio.open_unix_connection(self._socket), what)
+        try:
+            loaded = await library()
+            return await self._within(Wire.open(reader, writer, loaded), what)
+        except ImportError as error:
+            writer.close()
+            raise BusFault(NOT_SUPPORTED, f"{what}: {error}") from error
+        except BaseException:
+            writer.close()
+            raise
 
     async def _within(self, work: Awaitable[T], what: str) -> T:
         try:
@@ -159,4 +200,4 @@ class Bus:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise BusFault(NO_BUS, f"{self._socket}: there is no D-Bus") from error
         except (OSError, EOFError) as error:
-            raise BusFault(NO_BUS, f"{what}: {error}") from error
+            raise BusFault(LOST, f"{what}: {error}") from error

@@ -11,8 +11,8 @@ import importlib
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,15 @@ LARGEST = 1 << 20
 """Bytes of one message; what we ask for has a few hundred."""
 
 
+BUS = "org.freedesktop.DBus"
+"""The name of the bus itself; nobody else can send by it."""
+
+
+async def library() -> SimpleNamespace:
+    """Return what is used of the library; raises ImportError where the machine lacks it."""
+    return await asyncio.to_thread(_library)
+
+
 class Wire:
     """Sends calls, matches the answers, and hands signals to all `listeners`; None tells them that it is over."""
 
@@ -34,22 +43,16 @@ class Wire:
         self._writer = writer
         self._library = library
         self._serials = count(1)
-        self._answers: dict[int, asyncio.Future[Message]] = {}
+        self._answers: dict[int, tuple[str, asyncio.Future[Message]]] = {}
         self.listeners: set[asyncio.Queue[Message | None]] = set()
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     @staticmethod
-    async def open(socket: Path) -> Wire:
-        """Connect and say who we are; raises OSError or EOFError where nobody lets us in."""
-        library = await asyncio.to_thread(_library)
-        reader, writer = await asyncio.open_unix_connection(socket)
-        try:
-            await _let_in(reader, writer)
-            wire = Wire(reader, writer, library)
-            await wire.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello", "", ())
-        except BaseException:
-            writer.close()
-            raise
+    async def open(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, library: SimpleNamespace) -> Wire:
+        """Say who we are to the daemon at the other end; raises OSError or EOFError where it doesn't let us in."""
+        await _let_in(reader, writer)
+        wire = Wire(reader, writer, library)
+        await wire.call(BUS, "/org/freedesktop/DBus", BUS, "Hello", "", ())
         return wire
 
     @property
@@ -63,7 +66,35 @@ class Wire:
         """Call a method; return the answer, be it an error. Raises EOFError when the connection ends before it."""
         if not self.is_open:
             raise EOFError("the connection is closed")
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         serial = next(self._serials)
+        self._answers[serial] = destination, answer
+        try:
+            self._send(serial, destination, path, interface, member, signature, body)
+            return await answer
+        finally:
+            del self._answers[serial]
+
+    def tell(self, destination: str, path: str, interface: str, member: str, signature: str, *body: object) -> None:
+        """Call a method whose answer matters to nobody, and don't wait for it."""
+        if self.is_open:
+            self._send(next(self._serials), destination, path, interface, member, signature, body)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._reading.cancel()
+        self._writer.close()
+
+    def _send(
+        self,
+        serial: int,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        body: Sequence[object],
+    ) -> None:
         message = self._library.Message(
             destination=destination,
             path=path,
@@ -73,28 +104,16 @@ class Wire:
             body=list(body),
             serial=serial,
         )
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._answers[serial] = answer
-        try:
-            self._writer.write(bytes(message._marshall()))  # noqa: SLF001 (its fork's public way is this one, too)
-            return await answer
-        finally:
-            del self._answers[serial]
-
-    def close(self) -> None:
-        """Hang up."""
-        self._reading.cancel()
-        self._writer.close()
+        self._writer.write(bytes(message._marshall()))  # noqa: SLF001 (its fork's public way is this one, too)
 
     async def _read(self) -> None:
         try:
-            while True:
-                self._dispatch(await self._message())
-        except (OSError, EOFError, ValueError):
-            pass
+            with suppress(Exception):  # whatever the library finds wrong with bytes that are no message
+                while True:
+                    self._dispatch(await self._message())
         finally:
             self._writer.close()
-            for answer in self._answers.values():
+            for _asked, answer in self._answers.values():
                 if not answer.done():
                     answer.set_exception(EOFError("the connection was lost"))
             for listener in self.listeners:
@@ -113,11 +132,23 @@ class Wire:
         return message
 
     def _dispatch(self, message: Message) -> None:
-        if message.message_type.name == "SIGNAL":
-            for listener in self.listeners:
-                listener.put_nowait(message)
-        answer = self._answers.get(message.reply_serial or 0)
-        if answer and not answer.done():
+        match message.message_type.name:
+            case "SIGNAL":
+                for listener in self.listeners:
+                    listener.put_nowait(message)
+            case "METHOD_RETURN" | "ERROR":
+                self._answered(message)
+            case _:
+                pass  # nobody has anything to ask of us
+
+    def _answered(self, message: Message) -> None:
+        """Hand an answer to who waits for it.
+
+        The daemon lets an answer through from nobody but who was asked; a signal, which anybody may send with any
+        REPLY_SERIAL, must not pass for one. For the bus itself we look: nobody else can send by its name.
+        """
+        asked, answer = self._answers.get(message.reply_serial or 0, ("", None))
+        if answer and not answer.done() and (asked != BUS or message.sender == BUS):
             answer.set_result(message)
 
 

@@ -10,16 +10,18 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from dbus_next.signature import Variant
 
 from autovpn.core.dnschoice import DnsWish, MachineDns
 from autovpn.core.dnsfacts import NetworkManagerFacts
 from autovpn.core.resolvconf import ResolvConf, parse
+from autovpn.dns.networkmanager_service import NAME
 from autovpn.errors import AutovpnError, StepFailed, SystemFault
-from autovpn.system.bus import UNKNOWN_METHOD
+from autovpn.system.bus import UNKNOWN_METHOD, Bus, BusFault
 from autovpn.system.files import Disk
 from tests.dns.fake_networkmanager import OWN, FakeNetworkManager
 from tests.dns.scene import FOREIGN, LONGER, SHORTER, WORK, Plug, PowerCutError, dns
-from tests.system.private_bus import bus_daemon, on_the_bus
+from tests.system.private_bus import bus_daemon, on_the_bus, stray_bus
 
 pytestmark = pytest.mark.dbus
 
@@ -118,6 +120,19 @@ class TestInForce:
         there.primary = "/"
         assert await backend.original() == ResolvConf()
 
+    @pytest.mark.parametrize("what", ["its servers", "its connection"])
+    async def test_dns_of_its_connections_that_makes_no_sense_is_a_fault(
+        self, there: FakeNetworkManager, what: str
+    ) -> None:
+        if what == "its servers":
+            there.properties[f"{NAME}.IP6Config"] = {"Nameservers": Variant("aay", [b"three"])}
+        else:
+            there.properties[f"{NAME}.Connection.Active"]["Ip4Config"] = Variant("i", 4)
+        there.drop_in.write_text(DROP_IN)
+
+        with pytest.raises(BusFault, match="makes no sense"):
+            await there.backend().original()
+
 
 class TestGivingBack:
     async def test_another_process_gives_the_machine_back_as_it_was(self, there: FakeNetworkManager) -> None:
@@ -158,6 +173,18 @@ class TestGivingBack:
 
         assert (await there.backend().revert()).clean
         assert not there.drop_in.exists()
+
+    async def test_while_the_bus_does_not_answer_the_drop_in_stays_for_the_next_try(self, tmp_path: Path) -> None:
+        async with stray_bus(tmp_path) as socket:
+            there = FakeNetworkManager(tmp_path / "machine", socket)
+            there.bus = Bus(socket, deadline=0.2)
+            there.drop_in.write_text(DROP_IN)
+
+            with pytest.raises(SystemFault, match="no answer within"):
+                await there.backend().revert()
+            there.bus.close()
+
+        assert there.drop_in.read_text() == DROP_IN
 
     @pytest.mark.parametrize("hangs", [False, True])
     async def test_one_that_can_not_be_told_is_told_by_the_next_try(

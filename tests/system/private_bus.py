@@ -46,6 +46,34 @@ def bus_daemon(folder: Path) -> Iterator[Path]:
             socket.unlink(missing_ok=True)
 
 
+@asynccontextmanager
+async def stray_bus(folder: Path, *says: bytes) -> AsyncIterator[Path]:
+    """Give the socket of a bus that lets everybody in, and answers the first calls with `says`, others not at all."""
+    guests: list[asyncio.Task[None]] = []
+
+    async def let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"OK 1234deadbeef\r\n")
+        await reader.readline()
+        for said in says:
+            await reader.read(1 << 16)
+            writer.write(said)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    def opened(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        guests.append(asyncio.create_task(let_in(reader, writer)))
+
+    socket = folder / "stray-bus"
+    server = await asyncio.start_unix_server(opened, socket)
+    try:
+        yield socket
+    finally:
+        server.close()
+        await asyncio.gather(*guests, return_exceptions=True)
+
+
 class FakeService:
     """A service by its name; `answer` gives the signature and body for a call, None for one that is never answered.
 
@@ -79,8 +107,12 @@ class FakeService:
 
     def tell(self, path: str, interface: str, member: str, signature: str, *body: object) -> None:
         """Send a signal to everybody."""
+        self.send(Message.new_signal(path, interface, member, signature, list(body)))
+
+    def send(self, message: Message) -> None:
+        """Send whatever it is."""
         assert self._connection
-        self._connection.send(Message.new_signal(path, interface, member, signature, list(body)))
+        self._connection.send(message)
 
     def _handle(self, message: Message) -> Message | bool | None:
         if message.message_type is not MessageType.METHOD_CALL:
