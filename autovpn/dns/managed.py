@@ -48,6 +48,7 @@ class ManagedFile:
         yielded = await self._yielded()
         if yielded:
             return Receipt(name, in_force=False, degraded=yielded, notes=notes)
+        self.applied = None  # while the manager writes, nothing that the file says is somebody else's change
         await tell(wish)
         self.applied = wish
         found = await self.seen(wish)
@@ -83,8 +84,9 @@ class ManagedFile:
             while True:
                 settling = Settling.begin(self._clock(), self.quiet, self.patience)
                 await settled(watch.disturbed, self._reading, self._clock, settling)
-                found = await self.seen(self.applied) if self.applied else None
-                if found and not found.in_force:
+                wish = self.applied
+                found = await self.seen(wish) if wish else None
+                if found and not found.in_force and wish is self.applied:
                     yield DnsChanged(found.amiss)
                 await watch.disturbed()
         finally:
