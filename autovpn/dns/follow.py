@@ -45,8 +45,9 @@ class FollowWatch:
         real = Path(await asyncio.to_thread(os.path.realpath, self._path))
         if real == self._real:
             return False
-        if self._behind:
-            self._behind.close()
-        self._real = real
+        behind, self._behind = self._behind, None
+        if behind:
+            behind.close()
         self._behind = NameWatch(real) if real != self._path else None
+        self._real = real
         return True

@@ -39,8 +39,12 @@ class NameWatch:
         """Begin to watch. Raises SystemFault where the machine has no watches left."""
         self._names = {os.fsencode(name) for name in (path.name, *others)}
         self._queue = Inotify()
-        self._directory = self._queue.add(path.parent, _IN_DIRECTORY)
-        self._file = self._queue.add(path, _ON_FILE)
+        try:
+            self._directory = self._queue.add(path.parent, _IN_DIRECTORY)
+            self._file = self._queue.add(path, _ON_FILE)
+        except BaseException:
+            self._queue.close()
+            raise
 
     def close(self) -> None:
         """Stop watching."""
