@@ -20,7 +20,7 @@ from autovpn.dns.backend import DnsBackend, DnsChanged, Drift, Outcome, Receipt
 from autovpn.dns.file_look import LARGEST
 from autovpn.dns.managed import ManagedFile
 from autovpn.dns.networkmanager_service import NetworkManagerService
-from autovpn.errors import AutovpnError, StepFailed
+from autovpn.errors import AutovpnError, StepFailed, SystemFault
 from autovpn.system.bus import BusFault
 from autovpn.system.files import Disk, read_small, temporary, to_its_end
 
@@ -67,6 +67,7 @@ class NetworkManagerBackend(DnsBackend):
         self._layout = layout or Layout()
         self._disk = disk or Disk()
         self._file = ManagedFile(path, clock, on_conflict=on_conflict)
+        self._uplinks: ResolvConf | None = None
 
     async def facts(self) -> NetworkManagerFacts:
         """Gather what the choice of a back end needs to know of it; one that doesn't answer is as good as none."""
@@ -89,7 +90,7 @@ class NetworkManagerBackend(DnsBackend):
         It is first made to say nothing, and removed once NetworkManager has read that: so a crash between the two
         leaves a file that has the next revert tell it again.
         """
-        self._file.applied = None
+        self._file.applied = self._uplinks = None
         drop_in = self._layout.drop_in
         await self._on_disk(self._disk.remove, temporary(drop_in))
         if not await asyncio.to_thread(drop_in.exists):
@@ -115,10 +116,18 @@ class NetworkManagerBackend(DnsBackend):
         return self._file.changes()
 
     async def original(self) -> ResolvConf | None:
-        """Return the DNS of its primary connection, while ours is in force."""
-        if not await asyncio.to_thread(self._layout.drop_in.exists) or not await self._service.is_running():
+        """Return the DNS of its primary connection, while ours is in force; as last known where it can't say now.
+
+        Raises SystemFault where it never could, for what resolv.conf holds then is ours.
+        """
+        if not await asyncio.to_thread(self._layout.drop_in.exists):
             return None
-        return await self._service.uplinks_dns()
+        try:
+            self._uplinks = await self._service.uplinks_dns()
+        except SystemFault:
+            if self._uplinks is None:
+                raise
+        return self._uplinks
 
     async def _tell(self, wish: DnsWish) -> None:
         try:

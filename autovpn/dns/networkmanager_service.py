@@ -12,7 +12,7 @@ from typing import Any
 
 from autovpn.core.dnsfacts import NetworkManagerFacts
 from autovpn.core.resolvconf import ResolvConf
-from autovpn.errors import StepFailed
+from autovpn.errors import StepFailed, SystemFault
 from autovpn.system.bus import UNKNOWN_METHOD, Bus, BusFault, Remote, understood
 
 NAME, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
@@ -56,7 +56,9 @@ class NetworkManagerService:
             raise StepFailed("dns", "NetworkManager can't be told to reload; that needs its version 1.22") from fault
 
     async def uplinks_dns(self) -> ResolvConf:
-        """Return the servers and search domains of its primary connection."""
+        """Return the servers and search domains of its primary connection; raises SystemFault where it doesn't run."""
+        if not await self.is_running():
+            raise SystemFault("NetworkManager does not run, so it can't say whom it asks")
         with understood(NAME):
             primary = await self._bus.property(_MANAGER, "PrimaryConnection")
             if primary == _NOTHING:

@@ -120,6 +120,19 @@ class TestInForce:
         there.primary = "/"
         assert await backend.original() == ResolvConf()
 
+    async def test_ours_is_never_taken_for_the_machines_own_while_it_does_not_run(
+        self, there: FakeNetworkManager
+    ) -> None:
+        backend = there.backend()
+        await backend.apply(dns(WORK))
+        known = await backend.original()
+        await there.service.stop()
+
+        assert known
+        assert await backend.original() == known
+        with pytest.raises(SystemFault, match="does not run"):
+            await there.backend().original()
+
     @pytest.mark.parametrize("what", ["its servers", "its connection"])
     async def test_dns_of_its_connections_that_makes_no_sense_is_a_fault(
         self, there: FakeNetworkManager, what: str
