@@ -7,18 +7,21 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from autovpn.core.dnscandidates import wishes_of
 from autovpn.core.dnschoice import DnsWish, MachineDns
+from autovpn.core.resolvconf import ResolvConf
 from autovpn.core.resolvedlink import left_out, link_settings
 from autovpn.dns.backend import DnsBackend, DnsChanged, Drift, Outcome, Receipt
 from autovpn.dns.defence import Defence
+from autovpn.dns.file_look import servers_of
 from autovpn.dns.file_patience import PATIENCE, QUIET
 from autovpn.dns.resolved_calls import SERVICE, Resolve1
 from autovpn.dns.resolved_delegates import Delegates
 from autovpn.dns.resolved_record import Record, Told, has_still
-from autovpn.errors import AutovpnError
+from autovpn.errors import AutovpnError, StepFailed
 from autovpn.system.bus import Bus, Signal
 from autovpn.system.files import to_its_end
 
@@ -26,6 +29,9 @@ _NEWS = (
     f"sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{SERVICE}'",
     f"sender='{SERVICE}',member='PropertiesChanged',path='/org/freedesktop/resolve1'",
 )
+RESTART = 10.0
+"""Seconds that a service may be away for; longer than that it doesn't come back."""
+
 UNREACHABLE = "keeps our DNS servers until it goes away, since systemd-resolved can't be reached"
 
 
@@ -45,20 +51,24 @@ class ResolvedBackend(DnsBackend):
         run: Path = Path("/run/autovpn"),
         delegates: Delegates | None = None,
         *,
+        path: Path = Path("/etc/resolv.conf"),
         on_conflict: str = "reapply",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Speak over `bus`; `run` holds the record of what was told."""
+        """Speak over `bus`; `run` holds the record of what was told, and programs are led to the service by `path`."""
         self._bus = bus
         self._resolve1 = Resolve1(bus)
         self._record = Record(run)
         self._delegates = delegates or Delegates(bus)
+        self._path = path
         self._defence = Defence("systemd-resolved", clock, on_conflict=on_conflict)
         self._applied: MachineDns | None = None
         self._owner_changed = False
         self._puts = 0
         self._look = asyncio.Event()
+        self._search: tuple[str, ...] | None = None
         self.quiet = QUIET
+        self.patience = RESTART
 
     async def apply(self, dns: MachineDns) -> Receipt:
         """Put `dns` in force; see `DnsBackend`. Where we yield to another program the receipt says so."""
@@ -107,11 +117,28 @@ class ResolvedBackend(DnsBackend):
                     drift = await self._trouble()
                     if drift:
                         yield DnsChanged(drift.why)
-                    await self._look.wait()
+                    if not listening.done():
+                        await self._look.wait()
                 await listening  # raises what ended it
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
+
+    async def original(self) -> ResolvConf | None:
+        """Return what programs are led to, with the search domains of the links that aren't ours.
+
+        Where the service can't say, they are as last known; raises StepFailed where it never could.
+        """
+        told = await to_its_end(self._record.read)
+        if told == Told():
+            self._search = None
+            return None
+        try:
+            self._search = await self._resolve1.search(without={index for index, _name in told.links})
+        except StepFailed:
+            if self._search is None:
+                raise
+        return replace(await to_its_end(servers_of, self._path), search=self._search)
 
     async def behind(self) -> tuple[str, ...] | None:
         """Return the servers of the links that aren't ours, and of no link: its file names ours among them."""
@@ -164,8 +191,15 @@ class ResolvedBackend(DnsBackend):
         return None
 
     async def _trouble(self) -> Drift | None:
-        """Return how what we applied is not in force any more."""
-        return None if self._applied is None else await self._drift(self._applied)
+        """Return how what we applied is not in force any more, be it that the service went and did not come back."""
+        gone_at = time.monotonic() + self.patience
+        while self._applied is not None:
+            try:
+                return await self._drift(self._applied)
+            except StepFailed as fault:
+                if not await self._has_news(gone_at - time.monotonic()):
+                    return Drift(str(fault))
+        return None
 
     async def _amiss(self, wish: DnsWish) -> str:
         """Return what is missing of one wish, or an empty string."""
@@ -182,7 +216,7 @@ class ResolvedBackend(DnsBackend):
         if self._applied is None or self._owner_changed:
             return ""
         with suppress(AutovpnError):
-            if await self._trouble():
+            if await self._drift(self._applied):
                 return self._defence.refuses(self._puts)  # each answer begins a new round
         return ""
 
@@ -195,18 +229,21 @@ class ResolvedBackend(DnsBackend):
 
     async def _quiet(self) -> None:
         """Return after a while without news, or when that takes too long."""
+        self._look.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while await self._has_news():
+                while await self._has_news(self.quiet):
                     pass
 
-    async def _has_news(self) -> bool:
-        self._look.clear()
+    async def _has_news(self, seconds: float) -> bool:
+        """Tell whether there is any within that time, or since they were last taken note of."""
         try:
-            async with asyncio.timeout(self.quiet):
-                return await self._look.wait()
+            async with asyncio.timeout(seconds):
+                await self._look.wait()
         except TimeoutError:
             return False
+        self._look.clear()
+        return True
 
 
 def _index(wish: DnsWish) -> int | None:

@@ -65,6 +65,9 @@ class FakeResolved(FakeService):
             self.links[body[0]] = dict(EMPTY)
         elif member == "GetAll":
             return self._properties(message.path or "")
+        elif member == "Get" and body[1] == "Domains":
+            domains = [[index, *domain] for index, link in self.links.items() for domain in link["Domains"]]  # type: ignore[attr-defined]
+            return "v", [Variant("a(isb)", domains)]
         elif member == "Get":
             servers = [[index, *server] for index, link in self.links.items() for server in link["DNS"]]  # type: ignore[attr-defined]
             return "v", [Variant("a(iiay)", servers)]

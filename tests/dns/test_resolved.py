@@ -14,6 +14,7 @@ from dbus_next.signature import Variant
 
 from autovpn.core.dnschoice import DnsWish, MachineDns, merge
 from autovpn.core.dnsfacts import ResolvedFacts
+from autovpn.core.resolvconf import ResolvConf
 from autovpn.dns import resolved_calls
 from autovpn.dns.backend import Receipt
 from autovpn.dns.resolved import UNREACHABLE, ResolvedBackend
@@ -49,7 +50,14 @@ class Stage:
         """Return a back end that knows nothing but what is left on the machine."""
         bus = self.bus()
         delegates = Delegates(bus, self.folder / "delegates")
-        made = ResolvedBackend(bus, self.folder / "run", delegates, on_conflict=on_conflict, clock=lambda: self.now)
+        made = ResolvedBackend(
+            bus,
+            self.folder / "run",
+            delegates,
+            path=self.folder / "resolv.conf",
+            on_conflict=on_conflict,
+            clock=lambda: self.now,
+        )
         made.quiet = 0.01
         return made
 
@@ -266,8 +274,25 @@ class TestDefence:
             while not told.empty():
                 told.get_nowait()
             await stage.resolved.start(stage.socket)
-            assert "tun0" in await asyncio.wait_for(told.get(), 10)
+            while "tun0" not in await asyncio.wait_for(told.get(), 10):
+                pass
             assert (await backend.apply(WORK)).in_force
+
+    async def test_a_service_that_does_not_come_back_is_told_of(self, stage: Stage) -> None:
+        backend = stage.backend()
+        backend.patience = 0.05
+        async with defended(stage, backend) as told:
+            await backend.apply(WORK)
+            await stage.resolved.stop()
+            assert "org.freedesktop.resolve1 GetAll: " in await asyncio.wait_for(told.get(), 10)
+
+            with pytest.raises(StepFailed):  # so another back end is chosen
+                await backend.apply(WORK)
+            await stage.resolved.start(stage.socket)  # and this one is still there
+            assert (await backend.apply(WORK)).in_force
+            stage.resolved.wipe(TUN0)
+            while "tun0" not in await asyncio.wait_for(told.get(), 10):
+                pass
 
     async def test_a_changed_network_is_a_reason_to_look(self, stage: Stage) -> None:
         stage.resolved.is_mute = True
@@ -363,6 +388,36 @@ async def test_the_servers_of_the_uplinks_are_told_without_ours(stage: Stage) ->
     await backend.apply(WORK)
 
     assert await backend.behind() == ("192.0.2.1",)
+
+
+class TestTheMachinesOwnDns:
+    """What rules about the network look at; the stub file has our search domains, too."""
+
+    @pytest.fixture
+    def stub(self, stage: Stage) -> Stage:
+        (stage.folder / "resolv.conf").write_text("nameserver 127.0.0.53\nsearch lan.example corp.example\n")
+        stage.resolved.links[2] = {**EMPTY, "Domains": [["lan.example", False], ["route.example", True]]}
+        return stage
+
+    async def test_its_search_domains_are_those_of_the_other_links(self, stub: Stage) -> None:
+        backend = stub.backend()
+        await backend.apply(WORK)
+
+        assert await backend.original() == ResolvConf(("127.0.0.53",), ("lan.example",))
+
+    async def test_where_nothing_was_told_the_file_tells(self, stub: Stage) -> None:
+        assert await stub.backend().original() is None
+        assert stub.resolved.calls == []
+
+    async def test_it_is_as_it_was_where_the_service_can_not_say(self, stub: Stage) -> None:
+        backend = stub.backend()
+        await backend.apply(WORK)
+        known = await backend.original()
+        stub.resolved.errors["Get"] = "org.freedesktop.DBus.Error.AccessDenied"
+
+        assert await backend.original() == known
+        with pytest.raises(StepFailed):  # but ours is never taken for the machine's
+            await stub.backend().original()
 
 
 class Systemd(FakeService):
