@@ -41,6 +41,7 @@ class ResolvconfBackend(DnsBackend):
     ) -> None:
         """Tell `program`, which is of that flavour, and look at `path`."""
         self.name = _NAMES[flavour]
+        self._flavour = flavour
         self._options = _OPTIONS[flavour]
         self._program = program
         self._file = ManagedFile(path, clock, on_conflict=on_conflict)
@@ -50,18 +51,21 @@ class ResolvconfBackend(DnsBackend):
         return await self._file.apply(self.name, dns, self._tell, self.revert)
 
     async def revert(self) -> Outcome:
-        """Take our record out, whoever left it."""
+        """Take our record out, whoever left it.
+
+        Only where the program is of our flavour: the record that the other one's back end has in force is its own.
+        """
         self._file.applied = None
-        if RECORD not in await self._program.records():
+        if RECORD not in await self._program.records(self._flavour):
             return Outcome(clean=True)
         await self._program.delete(RECORD)
-        if RECORD in await self._program.records():
+        if RECORD in await self._program.records(self._flavour):
             raise StepFailed("dns", f"resolvconf: kept {RECORD}; 'resolvconf -f -d {RECORD}' takes it out")
         return Outcome(clean=True)
 
     async def verify(self, dns: MachineDns) -> Drift | None:
         """Return how the record or resolv.conf differs from `dns`, or None."""
-        told = (await self._program.records()).get(RECORD)
+        told = (await self._program.records(self._flavour)).get(RECORD)
         if dns.exclusive is None:
             return Drift(f"resolvconf: our record {RECORD} is still there") if told else None
         if told != _said(dns.exclusive):
@@ -74,7 +78,7 @@ class ResolvconfBackend(DnsBackend):
 
     async def original(self) -> ResolvConf | None:
         """Return what the other records say, while ours is in force."""
-        records = await self._program.records()
+        records = await self._program.records(self._flavour)
         if RECORD not in records:
             return None
         others = tuple(conf for name, conf in records.items() if name != RECORD)

@@ -7,6 +7,7 @@ links for its records and speaks for systemd-resolved alone (tailscale/tailscale
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,18 @@ from pathlib import Path
 
 from autovpn.core.dnsfacts import Flavour, ResolvconfFacts
 from autovpn.core.resolvconf import ResolvConf, parse
-from autovpn.errors import Refused, StepFailed, SystemFault
+from autovpn.errors import AutovpnError, Refused, StepFailed
 
 _RESOLVECTL = frozenset({"resolvectl", "systemd-resolve"})
 _HEADING = b"# resolv.conf from "
 _MOST_WORDS = 300
+
+_DEBIAN = re.compile(rb"Debian resolvconf (\d+)\.(\d+)")
+_LISTS_SINCE = (1, 91)
+"""The first of Debian's that knows -l; what an older one was told could be neither verified nor found again."""
+
+_EMPTY = 2
+"""The status of openresolv's -l where there are no records; it prints nothing then (tailscale/tailscale#20825)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +51,24 @@ class ResolvconfProgram:
         self._search_path = search_path
 
     async def facts(self) -> ResolvconfFacts:
-        """Tell which one it is, by its own word rather than by its name."""
+        """Tell which one it is, by its own word rather than by its name; one that can't say is as good as none."""
+        try:
+            return await self._identified()
+        except AutovpnError:
+            return ResolvconfFacts()
+
+    async def _identified(self) -> ResolvconfFacts:
+        """Tell which one it is; raises where it is there and can't say so."""
         program = await asyncio.to_thread(self._found)
         if program is None:
             return ResolvconfFacts()
         if await asyncio.to_thread(lambda: program.resolve().name) in _RESOLVECTL:
             return ResolvconfFacts(Flavour.RESOLVECTL, str(program))
-        try:
-            ran = await self._run((str(program), "--version"), b"")
-        except SystemFault:  # what can't be run is as good as none
-            return ResolvconfFacts()
-        return ResolvconfFacts(_flavour(ran), str(program))
+        ran = await self._run((str(program), "--version"), b"")
+        if ran.status is None:
+            raise StepFailed("dns", f"{program}: did not say in time which resolvconf it is")
+        flavour = _flavour(ran.output)
+        return ResolvconfFacts(flavour, "" if flavour is Flavour.NONE else str(program))
 
     async def add(self, record: str, text: str, *, options: Sequence[str] = ()) -> None:
         """Put a record in force in place of the one of that name.
@@ -67,15 +82,17 @@ class ResolvconfProgram:
         """Take a record out of force, if it is there."""
         await self._told(("-d", record, "-f"))
 
-    async def records(self) -> dict[str, ResolvConf]:
-        """Return what each record says, in the program's order; none where the program isn't there or is resolvectl."""
-        facts = await self.facts()
-        if facts.flavour in (Flavour.NONE, Flavour.RESOLVECTL):
+    async def records(self, flavour: Flavour) -> dict[str, ResolvConf]:
+        """Return what each record says, in the program's order; none where the program isn't of that flavour.
+
+        Raises where they can't be told, which is not the same as that there are none.
+        """
+        facts = await self._identified()
+        if facts.flavour is not flavour:
             return {}
-        # With an empty list openresolv ends with status 2 and prints nothing (tailscale/tailscale#20825).
         ran = await self._run((facts.program, "-l"), b"")
-        if ran.status is None:
-            raise StepFailed("dns", f"{facts.program}: did not end in time")
+        if ran.status is None or (not ran.output and ran.status not in (0, _EMPTY)):
+            raise _failure(facts.program, ran)
         parts = (part.partition(b"\n") for part in (b"\n" + ran.output).split(b"\n" + _HEADING)[1:])
         return {name.decode(errors="replace").strip(): parse(text) for name, _, text in parts}
 
@@ -84,22 +101,33 @@ class ResolvconfProgram:
         if program is None:
             raise StepFailed("dns", "resolvconf: is not installed any more")
         ran = await self._run((str(program), *arguments), text)
-        words = (ran.errors or ran.output).decode(errors="replace").strip()[:_MOST_WORDS]
         if b"signature mismatch" in ran.errors + ran.output:
-            raise Refused(str(program), words, "'resolvconf -u' has it take over resolv.conf")
-        if ran.status is None:
-            raise StepFailed("dns", f"{program}: did not end in time")
-        if ran.status:
-            raise StepFailed("dns", f"{program}: ended with status {ran.status}: {words or 'without a word'}")
+            raise Refused(str(program), _words(ran), "'resolvconf -u' has it take over resolv.conf")
+        if ran.status != 0:
+            raise _failure(str(program), ran)
 
     def _found(self) -> Path | None:
         found = shutil.which("resolvconf", path=self._search_path)
         return Path(found) if found else None
 
 
-def _flavour(ran: Ran) -> Flavour:
-    if ran.status is None:
-        return Flavour.NONE
-    if b"openresolv" in ran.output:
+def _flavour(said: bytes) -> Flavour:
+    """Tell which one says this of its version."""
+    if b"openresolv" in said:
         return Flavour.OPENRESOLV
-    return Flavour.RESOLVECTL if ran.output.startswith(b"systemd ") else Flavour.DEBIAN
+    if said.startswith(b"systemd "):
+        return Flavour.RESOLVECTL
+    debian = _DEBIAN.search(said)
+    if debian and (int(debian[1]), int(debian[2])) >= _LISTS_SINCE:
+        return Flavour.DEBIAN
+    return Flavour.NONE
+
+
+def _failure(program: str, ran: Ran) -> StepFailed:
+    if ran.status is None:
+        return StepFailed("dns", f"{program}: did not end in time")
+    return StepFailed("dns", f"{program}: ended with status {ran.status}: {_words(ran) or 'without a word'}")
+
+
+def _words(ran: Ran) -> str:
+    return (ran.errors or ran.output).decode(errors="replace").strip()[:_MOST_WORDS]

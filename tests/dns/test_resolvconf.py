@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from autovpn.core.dnschoice import DnsWish, MachineDns
-from autovpn.core.dnsfacts import Flavour, ResolvconfFacts
+from autovpn.core.dnsfacts import DnsFacts, FileFacts, Flavour, OriginalFacts, ResolvconfFacts
 from autovpn.core.resolvconf import ResolvConf, parse
-from autovpn.dns.resolvconf import RECORD
+from autovpn.daemon.resolver import MachineResolver
+from autovpn.dns.resolvconf import RECORD, ResolvconfBackend
 from autovpn.dns.resolvconf_program import Ran, ResolvconfProgram
 from autovpn.errors import Refused, StepFailed, SystemFault
 from tests.dns.fake_resolvconf import MISMATCH, FakeResolvconf
@@ -20,6 +21,7 @@ from tests.dns.scene import FOREIGN, LONGER, WORK, dns
 
 Make = Callable[[Flavour], FakeResolvconf]
 
+NAMES = {Flavour.OPENRESOLV: "openresolv", Flavour.DEBIAN: "resolvconf"}
 BOTH = pytest.mark.parametrize("flavour", [Flavour.OPENRESOLV, Flavour.DEBIAN])
 SPLIT = DnsWish("corp", "tun1", ("10.9.0.1",), domains=("corp.example",))
 
@@ -166,6 +168,28 @@ class TestGivingBack:
         assert (await backend.revert()).clean
         assert there.ran in ([], [("--version",)])
 
+    @BOTH
+    async def test_a_daemon_that_takes_over_keeps_the_record_of_the_one_before(
+        self, machine: Make, flavour: Flavour
+    ) -> None:
+        """Both back ends speak to one program of one record: undoing the idle one must not take it out."""
+        there = machine(flavour)
+        await there.backend().apply(dns(WORK))
+        there.ran.clear()
+        backends = {each.name: each for each in (ResolvconfBackend(kind, there.program, there.path) for kind in NAMES)}
+
+        async def facts() -> DnsFacts:
+            own = OriginalFacts(real="/run/resolvconf/resolv.conf")
+            return DnsFacts(FileFacts(str(there.path)), own, resolvconf=await there.program.facts())
+
+        resolver = MachineResolver(backends, facts, lambda: "auto")
+        await resolver.resume(dns(WORK))
+        standing = resolver.standing()
+
+        assert standing is not None
+        assert (standing.backend, standing.in_force) == (NAMES[flavour], True)
+        assert {command[0] for command in there.ran} == {"--version", "-l"}
+
     async def test_no_wish_left_is_giving_back(self, machine: Make) -> None:
         there = machine(Flavour.OPENRESOLV)
         backend = there.backend()
@@ -238,11 +262,26 @@ class TestFailures:
         with pytest.raises(StepFailed, match="resolvconf: is not installed any more"):
             await there.backend().apply(dns(WORK))
 
-    async def test_a_list_that_does_not_come_is_an_error_not_an_empty_list(self, machine: Make) -> None:
+    @pytest.mark.parametrize(
+        ("ran", "why"),
+        [(Ran(None), "did not end in time"), (Ran(99, errors=b"Command not recognized"), "status 99: Command not")],
+    )
+    async def test_a_list_that_does_not_come_is_an_error_not_an_empty_list(
+        self, machine: Make, ran: Ran, why: str
+    ) -> None:
         there = machine(Flavour.DEBIAN)
-        there.answers["-l"] = Ran(None)
+        await there.backend().apply(dns(WORK))
+        there.answers["-l"] = ran
 
-        with pytest.raises(StepFailed, match="did not end in time"):
+        with pytest.raises(StepFailed, match=why):
+            await there.backend().revert()
+
+    async def test_a_program_that_can_not_say_what_it_is_may_still_have_our_record(self, machine: Make) -> None:
+        there = machine(Flavour.DEBIAN)
+        await there.backend().apply(dns(WORK))
+        there.answers["--version"] = Ran(None)
+
+        with pytest.raises(StepFailed, match="did not say in time which resolvconf it is"):
             await there.backend().revert()
 
 
@@ -261,11 +300,18 @@ class TestFacts:
         assert (await there.program.facts()).flavour is Flavour.RESOLVECTL
         assert there.ran == []
 
-    async def test_an_older_one_that_knows_no_version_is_debians(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "ran", [Ran(99, errors=b"Command not recognized\n"), Ran(0, b"Debian resolvconf 1.90ubuntu1\n")]
+    )
+    async def test_an_older_one_of_debians_that_can_not_list_is_none_and_left_alone(
+        self, tmp_path: Path, ran: Ran
+    ) -> None:
         there = FakeResolvconf(tmp_path, Flavour.DEBIAN)
-        there.answers["--version"] = Ran(99, errors=b"Command not recognized\n")
+        there.answers["--version"] = ran
 
-        assert (await there.program.facts()).flavour is Flavour.DEBIAN
+        assert await there.program.facts() == ResolvconfFacts()
+        assert (await there.backend().revert()).clean
+        assert set(there.ran) == {("--version",)}
 
     async def test_one_that_can_not_be_run_is_none(self, tmp_path: Path) -> None:
         async def broken(_argv: Sequence[str], _text: bytes) -> Ran:
