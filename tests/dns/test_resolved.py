@@ -21,7 +21,7 @@ from autovpn.dns.resolved import UNREACHABLE, ResolvedBackend
 from autovpn.dns.resolved_delegates import Delegates
 from autovpn.dns.resolved_facts import resolved_facts
 from autovpn.errors import Refused, StepFailed
-from autovpn.system.bus import UNKNOWN_METHOD, Bus
+from autovpn.system.bus import UNKNOWN_METHOD, Bus, BusFault
 from tests.dns.fake_resolved import EMPTY, FakeResolved
 from tests.system.private_bus import Error, FakeService, bus_daemon
 
@@ -293,6 +293,20 @@ class TestDefence:
             stage.resolved.wipe(TUN0)
             while "tun0" not in await asyncio.wait_for(told.get(), 10):
                 pass
+
+    async def test_a_bus_that_does_not_come_back_is_told_of_before_it_is_a_fault(self, stage: Stage) -> None:
+        bus = stage.folder / "by-another-name"
+        bus.symlink_to(stage.socket)
+        stage.socket = bus
+        backend = stage.backend()
+        backend.patience = 0.05
+        await backend.apply(WORK)
+        stage.close()
+        bus.unlink()
+        async with aclosing(backend.changes()) as changes:
+            assert "there is no D-Bus" in (await asyncio.wait_for(anext(changes), 10)).why
+            with pytest.raises(BusFault, match="there is no D-Bus"):
+                await anext(changes)
 
     async def test_a_changed_network_is_a_reason_to_look(self, stage: Stage) -> None:
         stage.resolved.is_mute = True
