@@ -22,7 +22,7 @@ from autovpn.dns.resolved_calls import SERVICE, Resolve1
 from autovpn.dns.resolved_delegates import Delegates
 from autovpn.dns.resolved_record import Record, Told, has_still
 from autovpn.errors import AutovpnError, StepFailed
-from autovpn.system.bus import Bus, BusFault, Signal
+from autovpn.system.bus import Bus, Signal
 from autovpn.system.files import to_its_end
 
 _NEWS = (
@@ -108,18 +108,6 @@ class ResolvedBackend(DnsBackend):
         while self._applied is None:
             await self._look.wait()
             self._look.clear()
-        try:
-            async with aclosing(self._heard()) as heard:
-                async for change in heard:
-                    yield change
-        except BusFault:
-            drift = await self._trouble()  # a bus that is gone tells of nothing, least of all of itself
-            if drift:
-                yield DnsChanged(drift.why)
-            raise
-
-    async def _heard(self) -> AsyncGenerator[DnsChanged, None]:
-        """Yield what is amiss, whenever there is news; raises BusFault when there can't be any more."""
         async with aclosing(self._bus.signals(*_NEWS)) as signals:
             listening = asyncio.get_running_loop().create_task(self._listen(signals))
             listening.add_done_callback(lambda _task: self._look.set())
