@@ -18,9 +18,10 @@ from autovpn.daemon.places import Directories, Recovery
 from autovpn.daemon.programs import HookPrograms, TunnelPrograms
 from autovpn.daemon.questions import Questions
 from autovpn.daemon.recovery import recover_all
+from autovpn.daemon.resolver import MachineResolver
 from autovpn.daemon.sessions import Place, Sessions
 from autovpn.daemon.sweep import Sweep, Swept
-from autovpn.errors import JournalError
+from autovpn.errors import AutovpnError, JournalError
 from autovpn.system.journal import Journal, this_origin
 from autovpn.system.logfile import LogFile
 from autovpn.system.rtnl import Rtnl
@@ -43,10 +44,10 @@ async def recover(directories: Directories) -> Recovery:
             journal, executors(HookPrograms(), KernelRoutes(look), KernelLinks(look), sessions, resolver)
         )
         swept = await sweep(journal, look)
-        outcome = await resolver.revert()  # also what no record tells of: the two names on disk are the truth
+        dns = await _revert(resolver)  # also what no record tells of: the two names on disk are the truth
     return Recovery(
         undone=(*done.undone, *swept.removed),
-        left=(*done.complaints, *done.left, *swept.left, *outcome.why, *await _mend(journal)),
+        left=(*done.complaints, *done.left, *swept.left, *dns, *await _mend(journal)),
         found=found,
     )
 
@@ -76,6 +77,13 @@ def journal_in(directories: Directories) -> Journal:
 def place_in(directories: Directories) -> Place:
     """Return where tunnels live, and what drives them."""
     return Place(directories.run / "tunnels", DRIVERS, NOTIFIER)
+
+
+async def _revert(resolver: MachineResolver) -> tuple[str, ...]:
+    try:
+        return (await resolver.revert()).why
+    except AutovpnError as error:
+        return (str(error),)
 
 
 async def _mend(journal: Journal) -> tuple[str, ...]:

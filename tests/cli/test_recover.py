@@ -34,6 +34,11 @@ from autovpn.system import journal
 journal.this_origin = lambda: Origin("boot-1", 1)  # a namespace that does not exist: nobody's programs are ended
 if sys.argv[1] == "broken":
     sys.modules.update(dict.fromkeys(("pydantic", "dbus_next", "dns", "tomli", "rich", "vici")))
+if sys.argv[1] == "stuck":
+    from autovpn.dns.file import FileBackend
+    from autovpn.errors import Refused
+    async def revert(backend): raise Refused("/etc/resolv.conf", "is immutable")
+    FileBackend.revert = revert
 folder = Path(sys.argv[2])
 real = wiring.Directories
 wiring.Directories = lambda *given: real(*given, resolv_conf=folder / "resolv.conf")
@@ -132,6 +137,19 @@ def test_what_was_wrong_with_the_journal_is_said_once_and_mended(folder: Path) -
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("the last record was cut off in the writing") == 2
     assert (second.returncode, second.stdout) == (0, "nothing was left to undo\n")
+
+
+def test_dns_that_cannot_be_undone_is_told_and_keeps_the_journal_from_nothing(folder: Path) -> None:
+    leave(folder, [steps.dns()])
+    journal = folder / "lib" / "journal"
+    journal.write_bytes(journal.read_bytes() + b'{"crc":"torn')
+
+    first, second = recover(folder, "--json", mode="stuck"), recover(folder)
+
+    answer = json.loads(first.stdout)
+    assert "/etc/resolv.conf: is immutable" in answer["problems"]
+    assert "the last record was cut off in the writing" in answer["found"][0]
+    assert (second.returncode, second.stdout) == (0, "undone: dns of campus: undone\n"), second.stderr
 
 
 def test_what_another_boot_changed_in_its_kernel_is_said_and_forgotten(folder: Path) -> None:
