@@ -69,7 +69,7 @@ class MachineResolver:
         choice = await self._chosen(dns)
         backend = self._backends.get(choice.backend or "")
         if backend is not self._backend and self._backend is not None:
-            await self._backend.revert()
+            await _revert_what_can_be((self._backend,))
         self._backend, self._why = backend, choice.why
         try:
             self._receipt = await backend.apply(dns) if backend else _unapplied(dns, choice)
@@ -87,9 +87,10 @@ class MachineResolver:
     async def revert(self) -> Outcome:
         """Undo whatever is left of us, by whichever back end."""
         async with self._turn:
-            outcome = await _revert_all(self._backends.values())
-            self._wish = self._backend = self._receipt = None
-        return outcome
+            try:
+                return await _revert_all(self._backends.values())
+            finally:  # what a dead tunnel wished is not put in force again, even where something of it is left
+                self._wish = self._backend = self._receipt = None
 
     async def resume(self, dns: MachineDns) -> None:
         """Take over a wish that a daemon before us put in force, and mend it where it is not.
@@ -102,7 +103,7 @@ class MachineResolver:
         async with self._turn:
             choice = await self._chosen(dns)
             backend = self._backends.get(choice.backend or "")
-            await _revert_all(other for other in self._backends.values() if other is not backend)
+            await _revert_what_can_be(other for other in self._backends.values() if other is not backend)
             drift = await backend.verify(dns) if backend else None
             if backend is None or drift:
                 await self._apply(dns)
@@ -143,7 +144,11 @@ class MachineResolver:
         return upstream_of(servers, await self._behind())
 
     async def _behind(self) -> list[tuple[str, ...]]:
-        told = await self._backend.behind() if self._backend else None
+        try:
+            told = await self._backend.behind() if self._backend else None
+        except AutovpnError as error:  # files may name our own servers by now, so they are not asked instead
+            log.warning("dns.unreadable error=%s", error)
+            return []
         if told is not None:
             return [told]
         return await asyncio.to_thread(lambda: [servers_of(path).nameservers for path in UPSTREAMS])
@@ -188,9 +193,24 @@ class MachineResolver:
 
     async def _answer(self) -> None:
         """Apply the wish again; what goes wrong is in the receipt."""
-        if self._wish is not None:
-            with suppress(AutovpnError):
-                await self._apply(self._wish)
+        if self._wish is None or await self._is_answered_by_the_same(self._wish):
+            return
+        with suppress(AutovpnError):
+            await self._apply(self._wish)
+
+    async def _is_answered_by_the_same(self, wish: MachineDns) -> bool:
+        """Have the back end in force apply the wish again; tell whether it had an answer.
+
+        A foreign change may take away the very fact that chose it, and another one would begin with a fresh budget
+        where this one has yielded. The file was the last choice: it gives way to a service that is there by now.
+        """
+        if self._backend is None or self._backend is self._backends.get("file"):
+            return False
+        try:
+            self._receipt = await self._backend.apply(wish)
+        except AutovpnError:
+            return False
+        return True
 
     def standing(self) -> DnsStanding | None:
         """Return how our wish stands, None while there is none."""
@@ -225,6 +245,14 @@ async def _revert_all(backends: Iterable[DnsBackend]) -> Outcome:
     if failures:
         raise failures[0]
     return Outcome(all(outcome.clean for outcome in outcomes), tuple(why for one in outcomes for why in one.why))
+
+
+async def _revert_what_can_be(backends: Iterable[DnsBackend]) -> None:
+    """Have each undo what is left of it; what can't be undone is undone by a later `revert`, and keeps none waiting."""
+    try:
+        await _revert_all(backends)
+    except AutovpnError as error:
+        log.warning("dns.left error=%s", error)
 
 
 def _pauses() -> Iterator[float]:
