@@ -128,13 +128,14 @@ def test_two_sites_are_joined_with_the_addresses_that_they_have(laptop: Emulated
     laptop.namespace.run("ip", "address", "delete", f"{SITE}/24", "dev", "lo")
 
 
+@pytest.mark.parametrize(("what", "name"), [("--ike", "psk"), ("--child", "office")], ids=["ike", "child"])
 def test_a_tunnel_that_the_server_deletes_is_lost_and_made_anew_by_autovpn(
-    laptop: EmulatedLaptop, server: KernelIpsec
+    laptop: EmulatedLaptop, server: KernelIpsec, what: str, name: str
 ) -> None:
     connect(laptop, server)
     pluto = laptop.processes("pluto")
 
-    server.swanctl("--terminate", "--ike", "psk")
+    server.swanctl("--terminate", what, name)
 
     lost = ("lost", "libreswan has ended the tunnel")
     wait_until(lambda: lost in laptop.failures("office"), "the loss to be told")
