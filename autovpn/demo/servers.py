@@ -65,7 +65,10 @@ class Wireguard(Server):
         if not which("wireguard-go"):
             raise Unsupported("this kernel has no WireGuard, and wireguard-go is not installed")
         self.gateway.spawn("wireguard-go", "-f", self.device, log=SCRATCH / "server.log")
-        await_that(lambda: self.gateway.succeeds("wg", "show", self.device), "wireguard-go to listen")
+        # `wg` must not look before: it removes a socket that is bound and does not listen yet, as one whose program is
+        # gone (userspace_interface_file in wireguard-tools' ipc-uapi-unix.h). 00010000 is __SO_ACCEPTCON: it listens.
+        listening = ("grep", "-q", f" 00010000 .*/wireguard/{self.device}[.]sock$", "/proc/net/unix")
+        await_that(lambda: self.gateway.succeeds(*listening), "wireguard-go to listen")
         return "wireguard-go, since this kernel has none"
 
     def _keys(self) -> tuple[str, str]:

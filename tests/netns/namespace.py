@@ -159,6 +159,15 @@ class Namespace:
         """Report whether the kernel is done with the IPv6 addresses of these devices."""
         return self.call(is_settled, *devices)
 
+    def listens_at(self, ending: str) -> bool:
+        """Report whether a program listens at a Unix socket with such a path, without a connection to it.
+
+        Not even `wg` may look before: it removes a socket that is bound and does not listen yet
+        (userspace_interface_file in wireguard-tools' ipc-uapi-unix.h).
+        """
+        sockets = (line.split() for line in self.run("cat", "/proc/net/unix").stdout.splitlines())
+        return any(words[-1].endswith(ending) and words[3] == "00010000" for words in sockets)  # __SO_ACCEPTCON
+
     def ping(self, address: str, *, count: int = 1, wait: float = 1.0) -> bool:
         """Report whether an address answers; `wait` is how long the last answer may take, in seconds."""
         ping = ("ping", "-n", "-q", "-i", "0.2", "-c", str(count), "-W", str(wait * SLOWNESS), address)

@@ -223,8 +223,7 @@ class Wireguard(Server):
     def make_device(self) -> None:
         """Make the server's device, and return when `wg` can set it up."""
         self.program = self.gateway.spawn_private("wireguard-go", "-f", self.device)
-        ready = ("wg", "show", self.device)
-        wait_until(lambda: self.gateway.run_private(*ready, check=False).returncode == 0, "wireguard-go to listen")
+        wait_until(lambda: self.gateway.listens_at(f"/wireguard/{self.device}.sock"), "wireguard-go to listen")
 
     def client_config(self, private_key: str) -> str:
         """Return the client's wg-quick file with this private key."""

@@ -178,8 +178,7 @@ def test_wireguard_go_tells_its_handshakes_and_bytes_by_its_socket(
 def _shake_hands(world: World, config: Path) -> None:
     """Bring up a client on the laptop, which sends a packet."""
     world.laptop.spawn_private("wireguard-go", "-f", "wgc0")
-    ready = ("wg", "show", "wgc0")
-    wait_until(lambda: world.laptop.run_private(*ready, check=False).returncode == 0, "wireguard-go to listen")
+    wait_until(lambda: world.laptop.listens_at("/wireguard/wgc0.sock"), "wireguard-go to listen")
     settings = "".join(line for line in config.read_text().splitlines(keepends=True) if "Address" not in line)
     world.laptop.run_private("wg", "setconf", "wgc0", "/dev/stdin", stdin=settings)
     world.laptop.batch("addr add 10.97.0.2/24 dev wgc0", "link set wgc0 up")
